@@ -1,0 +1,70 @@
+"""The path of a request as the Key Manager sees it, whatever spelling the client chose.
+
+Two layers of the real server take part. The web server (uWSGI, Apache mod_wsgi) drops the authority of an
+absolute-form target, percent-decodes once, merges slashes and resolves dot segments. Pecan then strips a known
+file extension from the last element and takes a trailing slash or `index` for the object itself. Audit events
+show the path after the first layer, access and proxy logs before it; `server_path` is harmless to the former.
+"""
+
+from __future__ import annotations
+
+import mimetypes
+import re
+from urllib.parse import unquote
+
+_AUTHORITY = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://[^/?#]*")
+# The table a bare Python ships, never this machine's /etc/mime.types: the same input must give the same output.
+_EXTENSIONS = frozenset(mimetypes.MimeTypes(filenames=()).types_map[True])
+
+
+def server_path(raw: str) -> str:
+    """The path after the web server: no authority, no query, decoded once, slashes and dots resolved.
+
+    A trailing slash stays (Pecan decides what it means). Bytes that are no UTF-8 become U+FFFD.
+    """
+    path = raw
+    if "://" in path and (found := _AUTHORITY.match(path)):
+        path = path[found.end() :] or "/"
+    cut = path.find("?")
+    if cut >= 0:
+        path = path[:cut]
+    if "%" in path:
+        path = unquote(path, errors="replace")
+    if "//" in path or "/." in path:
+        path = _resolve(path)
+    return path
+
+
+def _resolve(path: str) -> str:
+    out: list[str] = []
+    parts = path.split("/")
+    for part in parts:
+        if part == "..":
+            del out[-1:]
+        elif part not in ("", "."):
+            out.append(part)
+    slash = "/" if out and parts[-1] in ("", ".", "..") else ""
+    return "/" + "/".join(out) + slash
+
+
+def elements(path: str, *, served: bool) -> list[str]:
+    """The elements Pecan routes by: extension, trailing slash and `index` removed.
+
+    Args:
+        path: as `server_path` gives it.
+        served: the request succeeded. An extension that the server's own MIME table knew is then known to have
+            been one, even if ours does not list it.
+
+    Returns:
+        The elements, without empty ones.
+    """
+    parts = [part for part in path.split("/") if part]
+    if not parts:
+        return parts
+    last = parts[-1]
+    dot = last.rfind(".")
+    if dot > 0 and last[:dot].strip(".") and (served or last[dot:].lower() in _EXTENSIONS):
+        parts[-1] = last[:dot]
+    if parts[-1] == "index":
+        parts.pop()
+    return parts

@@ -1,0 +1,65 @@
+"""What one witness says of one request, before it is held against what the others say."""
+
+from __future__ import annotations
+
+from enum import IntFlag, StrEnum
+
+from msgspec import Struct
+
+from kmwatch.core.model import Initiator, Micros
+
+
+class Slot(IntFlag):
+    """The places a request's records fill in the join; a witness's record fills one or more."""
+
+    CADF_REQUEST = 1
+    CADF_RESPONSE = 2
+
+
+class AuditRecord(Struct, frozen=True, gc=False):
+    """A CADF audit event of keystonemiddleware: one half of a request, or all of it.
+
+    Two equal values are the same record delivered twice: nothing here depends on where the record stood.
+    """
+
+    slot: Slot
+    key: str  # the join key: request id, else "cadf-<event id>"
+    event_time: Micros  # CADF eventTime: when the request began
+    observed_time: Micros  # when this record was made: progress of its stream
+    action: str
+    outcome: str
+    status: int | None
+    path_raw: str
+    request_id: str | None
+    global_request_id: str | None
+    initiator: Initiator
+    flags: tuple[str, ...] = ()
+
+
+class Ignored(StrEnum):
+    """Why a well-formed record is not evidence of a Key Manager request."""
+
+    NOT_AUDIT = "not_audit"  # another notification on the same topic
+    OTHER_SERVICE = "other_service"  # an audit event of another OpenStack service
+    EMPTY = "empty"  # a tombstone or a blank line
+
+
+class RejectReason(StrEnum):
+    """Why a record cannot be read."""
+
+    NOT_JSON = "not_json"
+    BAD_ENVELOPE = "bad_envelope"
+    BAD_AUDIT_EVENT = "bad_audit_event"
+    BAD_TIME = "bad_time"
+    TOO_LARGE = "too_large"
+    UNKNOWN_FORM = "unknown_form"
+
+
+class Rejected(Struct, frozen=True, gc=False):
+    """A record that cannot be read: kept with its reason, redacted, and counted."""
+
+    reason: RejectReason
+    detail: str
+
+
+Decoded = AuditRecord | Ignored | Rejected
