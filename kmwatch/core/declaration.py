@@ -1,0 +1,175 @@
+"""The caller map compiled for lookup: immutable, with a digest of all that can change a verdict."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable
+from hashlib import blake2b
+
+import msgspec
+
+from kmwatch.core.cache import Cache
+from kmwatch.core.callermap import CallerMap
+from kmwatch.core.clause import Candidate, Clause, compile_caller, compile_clauses, index_clauses, shifts_of
+from kmwatch.core.directory import Directory, Identities
+from kmwatch.core.model import MINUTE, Initiator, Match, Micros, Secret
+from kmwatch.core.selector import GroupTest, Truth
+from kmwatch.core.subject import Subject
+
+_MATCHES = 16_384
+_SUBJECTS = 16_384
+_INITIATORS = 4_096
+_MINUTES = 64
+_COMPARED = 128  # secret groups, and clauses of each, looked at for a stranger
+
+
+class Declarations:
+    """The caller map, who is who, and the inventory. All it remembers are results of pure functions."""
+
+    def __init__(self, caller_map: CallerMap, identities: Identities, inventory: Iterable[Secret]) -> None:
+        """Compile a map whose references are valid (kmwatch.config checks them).
+
+        Raises:
+            KeyError: an allow entry names a caller or a secret group that is not there.
+            ValueError: a network is no CIDR, or a time zone is unknown.
+        """
+        self._secrets = {secret.id: secret for secret in inventory}
+        self.digest = _digest(caller_map, identities, self._secrets)
+        self.directory = Directory(identities)
+        self._members = _members(self._secrets.values())
+        self._decoys = {decoy.id: decoy.label for decoy in caller_map.decoys}
+        self._callers = tuple(compile_caller(entry, self.directory) for entry in caller_map.callers)
+        self.clauses = compile_clauses(caller_map, self._callers, self.directory)
+        self.by_group = _by_group(self.clauses)
+        self._by_user, self._open = index_clauses(self.clauses)
+        self._creators = frozenset(secret.creator_id for secret in self._secrets.values() if secret.creator_id)
+        self._expiries = sorted({c.entry.expires for c in self.clauses if c.entry.expires is not None})
+        self._shifts = shifts_of(self.clauses)
+        self._subjects: Cache[tuple[str, str | None], Subject] = Cache(_SUBJECTS)
+        self._candidates: Cache[Initiator, tuple[Candidate, ...]] = Cache(_INITIATORS)
+        self._declared: Cache[Initiator, tuple[str, ...]] = Cache(_INITIATORS)
+        self._on_shift: Cache[int, tuple[bool, ...]] = Cache(_MINUTES)
+        self.matches: Cache[tuple[object, ...], Match] = Cache(_MATCHES)
+
+    def secret(self, secret_id: str) -> Secret | None:
+        """The secret as the inventory knows it."""
+        return self._secrets.get(secret_id)
+
+    def decoy(self, secret_id: str) -> str | None:
+        """The label of a decoy secret, or None for any other."""
+        return self._decoys.get(secret_id)
+
+    def is_declared(self, initiator: Initiator) -> bool:
+        """Whether the map knows the initiator as a caller at all, wherever it comes from."""
+        return self.declared_caller(initiator, None) is not None
+
+    def declared_caller(self, initiator: Initiator, secret_id: str | None) -> str | None:
+        """The first declared caller whose identity fits, networks and agents ignored; a bounded label.
+
+        Callers that name users, projects or roles come first, in file order. Then come `creator` callers,
+        which fit whoever created any secret of the inventory: a tenant is no stranger.
+        """
+        del secret_id  # the creator of this secret is the creator of some secret
+        who = _identity(initiator)
+        fitting = self._declared.get(who)
+        if fitting is None:
+            fitting = tuple(self._fitting(who))
+            self._declared.put(who, fitting)
+        return fitting[0] if fitting else None
+
+    def _fitting(self, who: Initiator) -> Iterable[str]:
+        created = who.user_id is not None and who.user_id in self._creators
+        for creator in (False, True) if created else (False,):
+            for caller in self._callers:
+                if caller.entry.creator is creator and caller.identity(who, self.directory) is True:
+                    yield caller.entry.name
+                    return
+
+    def subject(self, target_type: str, target_id: str | None) -> Subject:
+        """What a request is about: a secret, a container through its members, or neither."""
+        key = (target_type, target_id)
+        found = self._subjects.get(key)
+        if found is None:
+            found = self._subject(target_type, target_id)
+            self._subjects.put(key, found)
+        return found
+
+    def _subject(self, target_type: str, target_id: str | None) -> Subject:
+        if target_type == "secret":
+            return Subject(target_type, None if target_id is None else ((target_id, self.secret(target_id)),))
+        if target_type == "container":
+            members = self._members.get(target_id or "")
+            return Subject(target_type, members)
+        return Subject(target_type, ())
+
+    def candidates(self, initiator: Initiator) -> tuple[Candidate, ...]:
+        """The clauses whose caller the initiator is or may be, in file order."""
+        who = _identity(initiator)
+        found = self._candidates.get(who)
+        if found is None:
+            found = tuple(self._held(who))
+            self._candidates.put(who, found)
+        return found
+
+    def _held(self, who: Initiator) -> Iterable[Candidate]:
+        clauses = self.clauses
+        if who.user_id is not None:
+            clauses = tuple(sorted((*self._by_user.get(who.user_id, ()), *self._open), key=_order))
+        truths: dict[str, Truth] = {}
+        for clause in clauses:
+            name = clause.caller.entry.name
+            if name not in truths:
+                truths[name] = clause.caller.identity(who, self.directory)
+            if truths[name] is not False:
+                yield clause, truths[name]
+
+    def period(self, time: Micros) -> tuple[int, tuple[bool, ...]]:
+        """What a verdict can depend on of the time: how many expiries have passed, which hours hold."""
+        expired = bisect_right(self._expiries, time)
+        if not self._shifts:
+            return expired, ()
+        minute = time // MINUTE
+        on_shift = self._on_shift.get(minute)
+        if on_shift is None:
+            on_shift = tuple(shift.holds(time) for shift in self._shifts)
+            self._on_shift.put(minute, on_shift)
+        return expired, on_shift
+
+
+def _by_group(clauses: Iterable[Clause]) -> tuple[tuple[GroupTest, tuple[Clause, ...]], ...]:
+    """The first secret groups, each with its first clauses: what a stranger's request is compared with."""
+    found: dict[int, list[Clause]] = {}
+    groups: dict[int, GroupTest] = {}
+    for clause in clauses:
+        for group in clause.groups or ():
+            if len(groups) < _COMPARED or group.index in groups:
+                groups[group.index] = group
+                found.setdefault(group.index, []).append(clause)
+    return tuple((group, tuple(found[index][:_COMPARED])) for index, group in groups.items())
+
+
+def _order(clause: Clause) -> int:
+    return clause.order
+
+
+def _identity(initiator: Initiator) -> Initiator:
+    """The initiator without what an attacker may vary at will: the key of what is remembered."""
+    i = initiator
+    return Initiator(i.user_id, i.user_name, i.project_id, i.project_name, i.roles)
+
+
+def _members(secrets: Iterable[Secret]) -> dict[str, tuple[tuple[str, Secret | None], ...]]:
+    found: dict[str, list[tuple[str, Secret | None]]] = {}
+    for secret in secrets:
+        for container in secret.containers:
+            found.setdefault(container, []).append((secret.id, secret))
+    return {container: tuple(members) for container, members in found.items()}
+
+
+def _digest(caller_map: CallerMap, identities: Identities, secrets: dict[str, Secret]) -> str:
+    """BLAKE2b over the canonical content; the order of the map counts, that of the two snapshots does not."""
+    users = sorted(identities.users, key=lambda user: user.id)
+    projects = sorted(identities.projects, key=lambda project: project.id)
+    inventory = [secrets[secret_id] for secret_id in sorted(secrets)]
+    content = msgspec.json.encode([caller_map, users, projects, inventory], order="deterministic")
+    return blake2b(content, digest_size=16).hexdigest()

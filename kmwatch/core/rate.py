@@ -1,0 +1,41 @@
+"""Rates of declarations: the one condition of the caller map that needs memory."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from kmwatch.core.keyed import Keyed
+from kmwatch.core.model import MINUTE, AuditEvent, Match, Micros, Nearest, Reason
+
+
+class Rates:
+    """Distinct secrets by declaration and caller, each within its declaration's window."""
+
+    def __init__(self, limit: int) -> None:
+        """Remember at most `limit` pairs of declaration and caller."""
+        self.state: Keyed[dict[str, Micros]] = Keyed("rates", dict[str, Micros], limit)
+
+    def hold(self, match: Match, event: AuditEvent) -> Match:
+        """The match, or the broken rate if this read is one secret too many.
+
+        Args:
+            match: explained, by a declaration with a rate.
+            event: the read; events come in the order of their time.
+        """
+        rate = match.rate
+        if rate is None:
+            return match
+        key = f"{match.declaration}\n{event.initiator.user_id}"
+        since = event.event_time - rate.window
+        reads = {secret: at for secret, at in (self.state.get(key) or {}).items() if at > since}
+        secret = event.target.id or event.path
+        reads.pop(secret, None)
+        reads[secret] = event.event_time
+        while len(reads) > rate.limit + 1:
+            del reads[next(iter(reads))]
+        self.state.put(key, reads)
+        if len(reads) <= rate.limit:
+            return match
+        expected = f"{rate.limit} distinct secrets in {rate.window / MINUTE:g} min"
+        nearest = Nearest(match.declaration or "", "rate", expected, "more than that")
+        return replace(match, explained=False, reason=Reason.RATE, nearest=nearest)
