@@ -1,0 +1,149 @@
+"""match -> detect: each event, in the order of time, held against the caller map and shown to the rules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from msgspec import Struct
+
+from kmwatch.core.account import Account, count
+from kmwatch.core.declaration import Declarations
+from kmwatch.core.keyed import Keyed
+from kmwatch.core.match import match
+from kmwatch.core.model import MINUTE, AuditEvent, Failure, Finding, Kind, Match, Micros, Mode, Outcome
+from kmwatch.core.rate import Rates
+from kmwatch.core.rollup import RollUp
+from kmwatch.core.rules.base import Case, Rule, Settings
+from kmwatch.core.rules.catalogue import build
+
+_MATCHED = frozenset({Kind.RETRIEVAL, Kind.ACL_CHANGE, Kind.DELETE})
+_TIDY_EVERY: Micros = 5 * MINUTE
+
+
+class Judged(Struct, frozen=True, gc=False):
+    """An event with its match; `match` is None where nothing was to be explained."""
+
+    event: AuditEvent
+    match: Match | None
+
+
+class Detector:
+    """Rules, their roll-ups, and the time they have seen."""
+
+    def __init__(
+        self,
+        declarations: Declarations,
+        settings: Mapping[str, Settings],
+        limit: int,
+        account: Account,
+        *,
+        proxy_expected: bool,
+    ) -> None:
+        """Run the rules that are not off, each with at most `limit` keys of memory."""
+        self._declarations = declarations
+        self._account = account
+        self._proxy_expected = proxy_expected
+        self._rates = Rates(limit)
+        self._rules = [
+            (rule, RollUp(rule.meta, chosen, declarations, limit)) for rule, chosen in build(settings, limit)
+        ]
+        self._concerned: dict[tuple[Kind, Outcome, Failure | None], list[tuple[Rule, RollUp]]] = {}
+        self._next_deadline: Micros | None = None
+        self._tidied: Micros = 0
+
+    def observe(self, event: AuditEvent) -> tuple[Judged, list[Finding]]:
+        """Judge one event; events come sorted by time, but for late ones.
+
+        Returns:
+            The event with its match, and the lines of findings it makes.
+        """
+        findings = self.advance(event.event_time) if self._due(event.event_time) else []
+        judged = self._match(event)
+        case = Case(event, judged, self._declarations)
+        for rule, rollup in self._concerning(event):
+            for hit in rule.observe(case):
+                count(self._account.hits, rule.meta.id)
+                lines = rollup.hit(hit)
+                if not lines:
+                    count(self._account.suppressed, rule.meta.id)
+                findings += lines
+                if lines:
+                    self._mind(rollup)
+        if findings:
+            self._note(findings)
+        shown = judged if event.kind is Kind.RETRIEVAL and event.outcome is Outcome.SUCCESS else None
+        return Judged(event, shown), findings
+
+    def advance(self, now: Micros) -> list[Finding]:
+        """Close what is over at this time. The caller counts the lines (see `note`)."""
+        findings = [line for _, rollup in self._rules for line in rollup.close_due(now)]
+        findings.sort(key=lambda line: (line.time, line.line_uid))
+        deadlines = [at for _, rollup in self._rules if (at := rollup.next_deadline()) is not None]
+        self._next_deadline = min(deadlines, default=None)
+        return findings
+
+    def tick(self, now: Micros) -> list[Finding]:
+        """Time has passed up to `now` without an event."""
+        findings = self.advance(now) if self._due(now) else []
+        self._note(findings)
+        if now - self._tidied >= _TIDY_EVERY:
+            self._tidied = now
+            for rule, _ in self._rules:
+                rule.forget(now)
+        return findings
+
+    def flush(self) -> list[Finding]:
+        """Close everything: the input has ended."""
+        findings = [line for _, rollup in self._rules for line in rollup.close_all()]
+        findings.sort(key=lambda line: (line.time, line.line_uid))
+        self._next_deadline = None
+        self._note(findings)
+        return findings
+
+    def states(self) -> Iterable[Keyed[Any]]:
+        """All memory, for commit and restore."""
+        yield self._rates.state
+        for rule, rollup in self._rules:
+            yield from rule.states()
+            yield rollup.episodes
+
+    def is_waiting(self) -> bool:
+        """Whether a finding is open that time will close."""
+        return self._next_deadline is not None
+
+    def restored(self) -> None:
+        """Find derived state again after `states` were restored."""
+        for _, rollup in self._rules:
+            rollup.index()
+            self._mind(rollup)
+
+    def _match(self, event: AuditEvent) -> Match | None:
+        kind = event.kind
+        if event.outcome is not Outcome.SUCCESS or kind not in _MATCHED:
+            return None
+        found = match(self._declarations, event, kind, address_expected_from_proxy=self._proxy_expected)
+        if found.rate is not None and found.explained and kind is Kind.RETRIEVAL:
+            return self._rates.hold(found, event)
+        return found
+
+    def _concerning(self, event: AuditEvent) -> list[tuple[Rule, RollUp]]:
+        key = event.kind, event.outcome, event.failure
+        found = self._concerned.get(key)
+        if found is None:
+            found = self._concerned[key] = [pair for pair in self._rules if pair[0].applies(*key)]
+        return found
+
+    def _due(self, now: Micros) -> bool:
+        return self._next_deadline is not None and self._next_deadline <= now
+
+    def _mind(self, rollup: RollUp) -> None:
+        deadline = rollup.next_deadline()
+        if deadline is not None and (self._next_deadline is None or deadline < self._next_deadline):
+            self._next_deadline = deadline
+
+    def _note(self, findings: list[Finding]) -> None:
+        for line in findings:
+            count(self._account.lines, line.rule)
+            if line.mode is Mode.SHADOW:
+                count(self._account.shadow, line.rule)

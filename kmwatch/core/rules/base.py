@@ -1,0 +1,145 @@
+"""What a detection is made of: its entry in the catalogue, what it is shown, and what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from msgspec import Struct
+
+from kmwatch.core.declaration import Declarations
+from kmwatch.core.keyed import Keyed
+from kmwatch.core.model import (
+    AuditEvent,
+    Citation,
+    Failure,
+    Kind,
+    Match,
+    Micros,
+    Mode,
+    Outcome,
+    Severity,
+)
+
+
+class Settings(Struct, frozen=True):
+    """How a rule runs: the configuration's word, or the catalogue's default."""
+
+    threshold: int
+    window: Micros
+    severity: Severity
+    mode: Mode
+    rollup: Micros  # how long one finding gathers what belongs to it before it closes with a count
+
+
+class Meta(Struct, frozen=True):
+    """A rule's entry in the catalogue. A change of meaning raises `version`, and so changes the ids it makes."""
+
+    id: str
+    version: int
+    title: str
+    techniques: tuple[str, ...]
+    defaults: Settings
+    counts: bool  # whether threshold and window mean anything
+
+
+class Case:
+    """One event as rules see it: with its match and what the caller map knows of its caller."""
+
+    __slots__ = ("_citation", "declarations", "event", "match")
+
+    def __init__(self, event: AuditEvent, match: Match | None, declarations: Declarations) -> None:
+        """Hold an event against nothing yet; the citation is made when a rule asks for it."""
+        self.event = event
+        self.match = match
+        self.declarations = declarations
+        self._citation: Citation | None = None
+
+    @property
+    def caller(self) -> str:
+        """Whose behaviour this is: the user, or the address where no user is known."""
+        who = self.event.initiator
+        return who.user_id or f"address:{who.address}"
+
+    @property
+    def citation(self) -> Citation:
+        """The event as a finding cites it."""
+        if self._citation is None:
+            self._citation = cite(self.event)
+        return self._citation
+
+
+class Hit(Struct, frozen=True):
+    """What a rule says of one event. Hits of one key within the roll-up belong to one finding."""
+
+    key: str
+    citations: tuple[Citation, ...]
+    message: str
+    match: Match | None = None
+    reason: str | None = None
+    severity: Severity | None = None  # where it differs from the rule's
+
+
+class Rule(Protocol):
+    """A detection: synchronous, deterministic, with all its memory in `states`."""
+
+    meta: Meta
+
+    def applies(self, kind: Kind, outcome: Outcome, failure: Failure | None) -> bool:
+        """Whether events of this class concern the rule at all; asked once for each class."""
+
+    def observe(self, case: Case) -> Iterable[Hit]:
+        """Look at one event, in the order of time."""
+
+    def states(self) -> Iterable[Keyed[Any]]:
+        """The rule's memory, for commit and restore."""
+
+    def forget(self, now: Micros) -> None:
+        """Let go of memory that can no longer matter at this time."""
+
+
+class Stateless:
+    """A rule without memory."""
+
+    def states(self) -> Iterable[Keyed[Any]]:
+        """Nothing to keep."""
+        return ()
+
+    def forget(self, now: Micros) -> None:
+        """Nothing to forget."""
+
+
+def cite(event: AuditEvent) -> Citation:
+    """An event as a finding cites it."""
+    who = event.initiator
+    return Citation(
+        event.event_id,
+        event.event_time,
+        event.kind,
+        f"{event.method or '-'} {event.path}",
+        event.status,
+        event.request_id,
+        who.user_id,
+        who.user_name,
+        who.project_id,
+        who.address,
+        who.address_source,
+        who.agent,
+        event.target.type,
+        event.target.id,
+        event.flags,
+    )
+
+
+def person(event: AuditEvent) -> str:
+    """The caller as a reader knows them."""
+    who = event.initiator
+    return who.user_name or who.user_id or "an unknown caller"
+
+
+def thing(case: Case) -> str:
+    """The target as a reader knows it."""
+    target = case.event.target
+    secret = case.declarations.secret(target.id) if target.type == "secret" and target.id else None
+    name = f' "{secret.name}"' if secret and secret.name else ""
+    return f"{target.type}{name} {target.id or case.event.path}"

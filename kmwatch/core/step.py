@@ -1,0 +1,125 @@
+"""The pure heart: a batch of decoded records in, judged events and findings out, all memory inside.
+
+record -> join -> order -> match -> detect. Nothing here reads a clock or touches the world; given the same records,
+declarations and memory it gives the same findings, however the records were batched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+
+from msgspec import Struct, field
+
+from kmwatch.core.account import Account, StreamAccount, Tally, count
+from kmwatch.core.detect import Detector, Judged
+from kmwatch.core.join import Closed, Join, Joined
+from kmwatch.core.model import AuditEvent, Finding, Micros
+from kmwatch.core.order import Order
+from kmwatch.core.record import AuditRecord, Decoded, Rejected
+from kmwatch.core.watermark import Watermark
+
+
+class Output(Struct):
+    """What one step made."""
+
+    judged: list[Judged] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    tally: Tally = field(default_factory=Tally)
+
+
+class Engine:
+    """All parts of the core with their memory. One owner, one thread."""
+
+    def __init__(self, join: Join, order: Order, watermark: Watermark, detector: Detector, account: Account) -> None:
+        """Take the parts; `account` is the one the detector writes to."""
+        self.join = join
+        self.order = order
+        self.watermark = watermark
+        self.detector = detector
+        self.account = account
+
+    def step(
+        self,
+        records: Sequence[tuple[str, Decoded]],
+        at_end: Collection[str] = (),
+        elapsed: Micros = 0,
+    ) -> Output:
+        """Take a batch and let out what it completes.
+
+        Args:
+            records: (stream, what was decoded), in the order of each stream.
+            at_end: streams with nothing more to read for now (see Watermark.advance).
+            elapsed: clock time since the last record, if all streams are at their end.
+        """
+        out = Output()
+        account, name = StreamAccount(), ""
+        for stream, record in records:
+            if stream != name:
+                account, name = self.account.stream(stream), stream
+            account.consumed += 1
+            if isinstance(record, AuditRecord):
+                self._join(stream, record, account, out)
+            elif isinstance(record, Rejected):
+                count(account.rejected, record.reason)
+            else:
+                count(account.ignored, record)
+        watermark = self.watermark.advance(at_end, elapsed)
+        if watermark is not None or len(self.join.open) > 0:
+            self._closed(self.join.expire(watermark if watermark is not None else -(2**62)), out)
+        self._evaluate(self.order.release(self._frontier(watermark)), out)
+        if self.order.frontier > 0:
+            out.findings += self.detector.tick(self.order.frontier)
+        return out
+
+    def flush(self) -> Output:
+        """The input has ended: close joins, let out all events, close all findings."""
+        out = Output()
+        self._closed(self.join.flush(), out)
+        self._evaluate(self.order.flush(), out)
+        out.findings += self.detector.flush()
+        return out
+
+    def _join(self, stream: str, record: AuditRecord, account: StreamAccount, out: Output) -> None:
+        late = self.watermark.observe(stream, record.observed_time)
+        if late:
+            out.tally.late += 1
+        became, closed = self.join.add(record, stream, late=late)
+        out.tally.joins[became.value] += 1
+        if became is Joined.DUPLICATE:
+            account.duplicate += 1
+        elif closed is not None:
+            self._credit(closed)
+            if became is Joined.LATE_PART:
+                self.order.replace(closed.event)
+            else:
+                self.order.put(closed.event)
+        elif became is Joined.LATE_PART:
+            account.joined += 1
+
+    def _closed(self, closed: Iterable[Closed], out: Output) -> None:
+        for item in closed:
+            self._credit(item)
+            out.tally.joins["timed_out"] += 1
+            if "response_missing" in item.event.flags:
+                out.tally.unanswered += 1
+            self.order.put(item.event)
+
+    def _credit(self, closed: Closed) -> None:
+        self.account.events_made += 1
+        for stream in closed.streams:
+            self.account.stream(stream).joined += 1
+
+    def _frontier(self, watermark: Micros | None) -> Micros | None:
+        if watermark is None:
+            return None
+        oldest = self.join.oldest()
+        return watermark if oldest is None else min(watermark, oldest - 1)
+
+    def _evaluate(self, events: list[AuditEvent], out: Output) -> None:
+        observe = self.detector.observe
+        for event in events:
+            judged, findings = observe(event)
+            out.judged.append(judged)
+            if findings:
+                out.findings += findings
+        self.account.events_evaluated += len(events)
