@@ -1,0 +1,226 @@
+"""What the shell needs of the world: protocols, so that each part has one place and several makers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from msgspec import Struct
+
+from kmwatch.core.model import Finding, Micros
+from kmwatch.core.state import Row
+
+
+class Record(Struct, frozen=True, gc=False):
+    """One record as a source hands it over: bytes and where they stood."""
+
+    stream: str  # "topic/partition" or "file:<path>"
+    offset: int
+    value: bytes
+    timestamp: Micros | None = None  # the broker's or producer's, if the source has one
+
+
+class Sink(Protocol):
+    """Where alerts go. One instance serves one configured sink and is used by one task only."""
+
+    name: str
+
+    async def send(self, findings: Sequence[Finding]) -> None:
+        """Deliver the findings in order; return when the receiver has acknowledged all of them.
+
+        Raises:
+            TransientError: try the same findings again later; some may have arrived.
+            PermanentError: these findings can never be accepted as they are.
+            ConfigurationError: nothing will be accepted until an operator changes something.
+        """
+
+    async def close(self) -> None:
+        """Flush and release; never raises for a receiver that is gone."""
+
+
+class SinkError(Exception):
+    """Base of the three ways a delivery can fail."""
+
+
+class TransientError(SinkError):
+    """The receiver is away or busy. `retry_after` is its own wish in seconds, if it said one."""
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class PermanentError(SinkError):
+    """The receiver will never take these findings."""
+
+
+class ConfigurationError(SinkError):
+    """The receiver refuses us: credentials, index, certificate. Pause and shout, lose nothing."""
+
+
+class Pending(Struct, frozen=True):
+    """A finding that waits for a sink."""
+
+    seq: int  # outbox order
+    finding: Finding
+    attempts: int
+
+
+class Outbox(Protocol):
+    """The store as delivery sees it. All methods are coroutines of the store's own worker thread."""
+
+    async def pending(self, sink: str, limit: int) -> list[Pending]:
+        """The oldest undelivered findings of a sink, in outbox order."""
+
+    async def delivered(self, sink: str, seqs: Sequence[int]) -> None:
+        """Mark findings as acknowledged; idempotent."""
+
+    async def failed(self, sink: str, seqs: Sequence[int], error: str) -> None:
+        """Count an attempt and keep the error for the operator; the findings stay pending."""
+
+    async def dead(self, sink: str, seqs: Sequence[int], error: str) -> None:
+        """Set findings aside as undeliverable, with the reason."""
+
+
+class Batch(Struct):
+    """What one read of the sources gave."""
+
+    records: list[Record]
+    at_end: frozenset[str] = frozenset()  # streams with nothing more to read for now
+    elapsed: Micros = 0  # clock time since the last record, if every stream is at its end
+    ended: bool = False  # nothing will ever come again
+
+
+class SourceError(Exception):
+    """A source cannot go on; the message says what to do."""
+
+
+class PositionError(SourceError):
+    """The store's position and the source's do not fit together: something is missing, and we do not guess."""
+
+
+class Reassigned(Exception):  # noqa: N818  (an event, not a failure)
+    """The streams of this instance changed; read state anew before going on."""
+
+
+class Source(Protocol):
+    """Where records come from."""
+
+    async def assigned(self) -> list[str]:
+        """Wait until streams are ours to read; returns their names."""
+
+    def claimed(self, number: int) -> None:
+        """This instance has claimed the store; of several instances the latest claimant should read."""
+
+    async def seek(self, positions: Mapping[str, int]) -> None:
+        """Start reading at the store's positions (the offset that comes next, by stream).
+
+        A stream without one starts where the declared start policy says.
+
+        Raises:
+            PositionError: the store's position is not, or no longer, there; or others have read on without it.
+        """
+
+    async def read(self, progress: Mapping[str, Micros | None]) -> Batch:
+        """Wait a moment for records. `progress` is the event time each stream has reached.
+
+        Raises:
+            Reassigned: the streams changed since `seek`.
+            SourceError: the source cannot go on.
+        """
+
+    async def committed(self, positions: Mapping[str, int]) -> None:
+        """The store has everything before these positions; tell whoever measures lag."""
+
+    def lag(self) -> Mapping[str, int]:
+        """How many records each stream is behind its end, as far as known."""
+
+    async def close(self) -> None:
+        """Leave; never raises for a broker that is gone."""
+
+
+class Move(Struct, frozen=True):
+    """How a commit moves a stream's position: a compare-and-set."""
+
+    stream: str
+    expected: int | None  # None: the stream is new to the store
+    next: int
+
+
+class Routed(Struct, frozen=True):
+    """A finding's line and the sinks it goes to (none: shadow, or below every sink's severity)."""
+
+    finding: Finding
+    sinks: tuple[str, ...]
+
+
+class Reject(Struct, frozen=True):
+    """A record that could not be read, as it is kept."""
+
+    stream: str
+    offset: int
+    reason: str
+    detail: str
+    value: bytes  # redacted and cut
+
+
+class Commit(Struct):
+    """Everything one batch changes; it is written whole or not at all."""
+
+    moves: list[Move]
+    rows: list[Row]
+    routed: list[Routed]
+    rejects: list[Reject]
+
+
+class Claim(Struct):
+    """What an instance reads when it takes over. `number` grows with each claim."""
+
+    number: int
+    positions: dict[str, int]
+    rows: list[Row]
+
+
+class SinkAccount(Struct):
+    """What became of the lines routed to one sink."""
+
+    routed: int = 0
+    delivered: int = 0
+    pending: int = 0
+    dead: int = 0
+    oldest_pending: float | None = None  # wall-clock seconds since 1970 when the oldest pending line was stored
+
+
+class Fenced(Exception):  # noqa: N818
+    """Another instance has claimed the store since; nothing was written."""
+
+
+class StoreError(Exception):
+    """The store cannot be written or read now (disk full, locked); nothing was written, trying again may work."""
+
+
+class Store(Outbox, Protocol):
+    """State, offsets and outbox. One claimed writer at a time; commits are fenced."""
+
+    async def claim(self) -> Claim:
+        """Take over: from now on commits of any earlier claimant fail with Fenced."""
+
+    async def commit(self, commit: Commit) -> None:
+        """Write everything one batch changed, in one durable transaction.
+
+        Raises:
+            Fenced: another instance has claimed the store, or a position is not where it was expected.
+            StoreError: nothing was written; the same commit may be tried again.
+        """
+
+    async def accounts(self) -> dict[str, SinkAccount]:
+        """What became of the lines of each sink, since the store was made."""
+
+    async def prune(self, before: float) -> int:
+        """Forget delivered lines and rejected records stored before this wall-clock time; returns how many."""
+
+    def backlog(self) -> int:
+        """How many lines wait for delivery in all."""
+
+    async def close(self) -> None:
+        """Finish and release."""

@@ -1,0 +1,32 @@
+"""MITRE ATT&CK (Enterprise) names for the techniques that rules cite; the version stands here alone.
+
+A technique can belong to several tactics; the table names the one a reader of a secret store's audit trail is
+looking at.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+ATTACK_VERSION = "19"
+
+
+class Technique(NamedTuple):
+    """`name` of a sub-technique is its own; `parent` is the name of the technique it belongs to."""
+
+    name: str
+    parent: str | None
+    tactic_id: str
+    tactic: str
+
+
+TECHNIQUES: dict[str, Technique] = {
+    "T1078.004": Technique("Cloud Accounts", "Valid Accounts", "TA0001", "Initial Access"),
+    "T1098": Technique("Account Manipulation", None, "TA0003", "Persistence"),
+    "T1119": Technique("Automated Collection", None, "TA0009", "Collection"),
+    "T1485": Technique("Data Destruction", None, "TA0040", "Impact"),
+    "T1555.006": Technique(
+        "Cloud Secrets Management Stores", "Credentials from Password Stores", "TA0006", "Credential Access"
+    ),
+    "T1580": Technique("Cloud Infrastructure Discovery", None, "TA0007", "Discovery"),
+}

@@ -1,0 +1,62 @@
+"""Recorded Kafka records as JSON lines: `kcat -J` output, and {"topic", "partition", "offset", ..., "value"}."""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import Struct
+
+from kmwatch.core.model import Micros
+
+
+class _Line(Struct):
+    topic: str | None = None
+    value: msgspec.Raw = msgspec.Raw()  # ours
+    payload: msgspec.Raw = msgspec.Raw()  # kcat's
+    timestamp_ms: int | None = None
+    ts: int | None = None
+    message: msgspec.Raw = msgspec.field(default=msgspec.Raw(), name="oslo.message")
+    event_type: str | None = None
+
+
+_line = msgspec.json.Decoder(_Line).decode
+_text = msgspec.json.Decoder(str).decode
+
+
+def unwrap(line: bytes) -> tuple[bytes, Micros | None]:
+    """The record's value and stamp of one line.
+
+    A line that is no recorded Kafka record is taken as the value itself: decoding it will say what it is.
+    """
+    try:
+        found = _line(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return line, None
+    if found.topic is None:
+        return line, None
+    raw = bytes(found.value) or bytes(found.payload)
+    stamp = found.timestamp_ms if found.timestamp_ms is not None else found.ts
+    micros = stamp * 1000 if stamp is not None and stamp >= 0 else None
+    return _content(raw), micros
+
+
+def known(line: bytes) -> bool:
+    """Whether a line is in a form that this release reads."""
+    try:
+        found = _line(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    if found.topic is not None and (bytes(found.value) or bytes(found.payload)):
+        return True
+    return bool(bytes(found.message)) or (found.event_type or "").startswith("audit.")
+
+
+def _content(data: bytes) -> bytes:
+    """The bytes of a JSON string, or JSON that is no string as it stands; null is a tombstone."""
+    if data == b"null":
+        return b""
+    if data[:1] != b'"':
+        return data
+    try:
+        return _text(data).encode()
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return data
