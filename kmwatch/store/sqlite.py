@@ -1,0 +1,264 @@
+"""The store on one machine: SQLite in WAL mode, synchronous=FULL, one worker thread, one transaction a batch.
+
+Two fences guard it. `writer.claim` grows with each takeover, so that whoever slept through one cannot write; and
+each stream's offset moves by compare-and-set, so that no record counts twice even if a claim were shared.
+The files are made with mode 0600: rejected records and secrets' names are in them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from msgspec import json
+
+from kmwatch.core.model import Finding
+from kmwatch.core.state import Row
+from kmwatch.ports import Claim, Commit, Fenced, Move, Pending, SinkAccount, StoreError
+from kmwatch.store.schema import MIGRATIONS
+
+T = TypeVar("T")
+_finding = json.Decoder(Finding).decode
+_BUSY_SECONDS = 30
+
+
+class SqliteStore:
+    """See `ports.Store`. Methods run on the store's own thread, in the order they were called."""
+
+    def __init__(self, path: Path, owner: str, clock: Callable[[], float]) -> None:
+        """Open, or make, the database.
+
+        Args:
+            path: the database file; its folder is made if need be.
+            owner: names this instance in the database, for people.
+            clock: wall-clock seconds, for retention and the age of what waits.
+
+        Raises:
+            StoreError: it cannot be opened, is no kmwatch database, or was made by a newer release.
+        """
+        self._path = path
+        self._owner = owner
+        self._clock = clock
+        self._claim: int | None = None
+        self._backlog = 0
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="store")
+        try:
+            self._db = self._worker.submit(self._open).result()
+        except (sqlite3.Error, OSError) as error:
+            self._worker.shutdown()
+            raise StoreError(f"cannot open the store {path}: {error}") from error
+        except StoreError:
+            self._worker.shutdown()
+            raise
+
+    def backlog(self) -> int:
+        """How many lines wait for delivery."""
+        return self._backlog
+
+    async def claim(self) -> Claim:
+        """Take over; any earlier claimant is fenced from here on."""
+        return await self._run(self._do_claim)
+
+    async def commit(self, commit: Commit) -> None:
+        """Write one batch."""
+        await self._run(lambda: self._do_commit(commit))
+
+    async def pending(self, sink: str, limit: int) -> list[Pending]:
+        """The oldest lines that wait for a sink; none for an instance that is fenced."""
+        return await self._run(lambda: self._do_pending(sink, limit))
+
+    async def delivered(self, sink: str, seqs: Sequence[int]) -> None:
+        """Mark lines as acknowledged."""
+        await self._run(lambda: self._settle(sink, seqs, 1, None))
+
+    async def dead(self, sink: str, seqs: Sequence[int], error: str) -> None:
+        """Set lines aside as undeliverable."""
+        await self._run(lambda: self._settle(sink, seqs, 2, error))
+
+    async def failed(self, sink: str, seqs: Sequence[int], error: str) -> None:
+        """Count an attempt."""
+        sql = "UPDATE deliveries SET attempts = attempts + 1, error = ? WHERE sink = ? AND seq = ? AND state = 0"
+
+        def work() -> None:
+            with _Transaction(self._db):
+                self._db.executemany(sql, [(error, sink, seq) for seq in seqs])
+
+        await self._run(work)
+
+    async def accounts(self) -> dict[str, SinkAccount]:
+        """What became of the lines of each sink."""
+        return await self._run(self._do_accounts)
+
+    async def prune(self, before: float) -> int:
+        """Forget delivered lines and rejected records that are old enough."""
+        return await self._run(lambda: self._do_prune(before))
+
+    async def close(self) -> None:
+        """Finish what is queued and close."""
+        await self._run(self._db.close)
+        self._worker.shutdown()
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._worker, work)
+        except sqlite3.Error as error:
+            raise StoreError(f"store {self._path}: {error}; free space or check the disk, nothing is lost") from error
+
+    def _open(self) -> sqlite3.Connection:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))
+        self._path.chmod(0o600)  # SQLite gives its -wal and -shm files the mode of the database
+        db = sqlite3.connect(self._path, isolation_level=None, timeout=_BUSY_SECONDS, check_same_thread=False)
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
+        db.execute("PRAGMA foreign_keys = ON")
+        self._migrate(db)
+        row = db.execute("SELECT count(*) FROM deliveries WHERE state = 0").fetchone()
+        self._backlog = int(row[0])
+        return db
+
+    def _migrate(self, db: sqlite3.Connection) -> None:
+        version = int(db.execute("PRAGMA user_version").fetchone()[0])
+        if version > len(MIGRATIONS):
+            message = f"the store {self._path} was made by a newer release (schema {version}); run that release"
+            raise StoreError(f"{message}, or start with a store of its own")
+        if version == 0 and db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            raise StoreError(f"{self._path} is a database of something else; name another file in store.sqlite.path")
+        for number, script in enumerate(MIGRATIONS[version:], version + 1):
+            db.executescript(f"BEGIN IMMEDIATE; {script} PRAGMA user_version = {number}; COMMIT;")
+
+    def _do_claim(self) -> Claim:
+        with _Transaction(self._db):
+            self._db.execute("UPDATE writer SET claim = claim + 1, owner = ?", (self._owner,))
+            self._claim = int(self._db.execute("SELECT claim FROM writer").fetchone()[0])
+            positions = dict(self._db.execute("SELECT stream, next FROM offsets").fetchall())
+            rows = self._db.execute("SELECT kind, key, value FROM state ORDER BY rowid").fetchall()
+        return Claim(self._claim, positions, [Row(*row) for row in rows])
+
+    def _do_commit(self, commit: Commit) -> None:
+        db = self._db
+        stored = self._clock()
+        added = 0
+        with _Transaction(db):
+            if db.execute("SELECT claim FROM writer").fetchone()[0] != self._claim:
+                raise Fenced("another instance has taken over this store")
+            for move in commit.moves:
+                self._move(move)
+            puts = [(row.kind, row.key, row.value) for row in commit.rows if row.value is not None]
+            gone = [(row.kind, row.key) for row in commit.rows if row.value is None]
+            db.executemany("DELETE FROM state WHERE kind = ? AND key = ?", gone)
+            db.executemany("INSERT OR REPLACE INTO state (kind, key, value) VALUES (?, ?, ?)", puts)
+            db.executemany(
+                "INSERT OR REPLACE INTO rejected VALUES (?, ?, ?, ?, ?, ?)",
+                [(r.stream, r.offset, r.reason, r.detail, r.value, stored) for r in commit.rejects],
+            )
+            for routed in commit.routed:
+                added += self._put(routed.finding, routed.sinks, stored)
+        self._backlog += added
+
+    def _move(self, move: Move) -> None:
+        if move.expected is None:
+            sql = "INSERT INTO offsets VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
+            done = self._db.execute(sql, (move.stream, move.next, self._owner)).rowcount
+        else:
+            sql = "UPDATE offsets SET next = ?, owner = ? WHERE stream = ? AND next = ?"
+            done = self._db.execute(sql, (move.next, self._owner, move.stream, move.expected)).rowcount
+        if done != 1:
+            raise Fenced(f"another instance has moved {move.stream} on from {move.expected}")
+
+    def _put(self, finding: Finding, sinks: Sequence[str], stored: float) -> int:
+        sql = (
+            "INSERT INTO outbox (line_uid, finding_uid, rule, activity, mode, stored, body)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (line_uid) DO NOTHING"
+        )
+        body = json.encode(finding).decode()
+        values = (
+            finding.line_uid,
+            finding.uid,
+            finding.rule,
+            int(finding.activity),
+            finding.mode.value,
+            stored,
+            body,
+        )
+        cursor = self._db.execute(sql, values)
+        if cursor.rowcount != 1:
+            return 0
+        seq = cursor.lastrowid
+        self._db.executemany("INSERT INTO deliveries (sink, seq) VALUES (?, ?)", [(sink, seq) for sink in sinks])
+        self._count("routed", [(sink, 1) for sink in sinks])
+        return len(sinks)
+
+    def _count(self, column: str, more: list[tuple[str, int]]) -> None:
+        sql = (
+            f"INSERT INTO sink_totals (sink, {column}) VALUES (?, ?)"  # noqa: S608  (a name of ours)
+            f" ON CONFLICT (sink) DO UPDATE SET {column} = {column} + excluded.{column}"
+        )
+        self._db.executemany(sql, more)
+
+    def _do_pending(self, sink: str, limit: int) -> list[Pending]:
+        if self._db.execute("SELECT claim FROM writer").fetchone()[0] != self._claim:
+            return []
+        sql = (
+            "SELECT seq, body, attempts FROM deliveries JOIN outbox USING (seq)"
+            " WHERE sink = ? AND state = 0 ORDER BY seq LIMIT ?"
+        )
+        return [Pending(seq, _finding(body), attempts) for seq, body, attempts in self._db.execute(sql, (sink, limit))]
+
+    def _settle(self, sink: str, seqs: Sequence[int], state: int, error: str | None) -> None:
+        sql = (
+            "UPDATE deliveries SET state = ?, attempts = attempts + 1, error = coalesce(?, error)"
+            " WHERE sink = ? AND seq = ? AND state = 0"
+        )
+        with _Transaction(self._db):
+            values = [(state, error, sink, seq) for seq in seqs]
+            settled = sum(self._db.execute(sql, value).rowcount for value in values)
+            self._count("delivered" if state == 1 else "dead", [(sink, settled)])
+        self._backlog -= settled
+
+    def _do_accounts(self) -> dict[str, SinkAccount]:
+        out: dict[str, SinkAccount] = {}
+        for sink, routed, delivered, dead in self._db.execute("SELECT sink, routed, delivered, dead FROM sink_totals"):
+            out[sink] = SinkAccount(routed, delivered, 0, dead)
+        sql = (
+            "SELECT sink, waiting, stored FROM outbox JOIN"
+            " (SELECT sink, count(*) AS waiting, min(seq) AS seq FROM deliveries WHERE state = 0 GROUP BY sink)"
+            " USING (seq)"
+        )
+        for sink, pending, oldest in self._db.execute(sql):
+            account = out.setdefault(sink, SinkAccount())
+            account.pending, account.oldest_pending = pending, oldest
+        return out
+
+    def _do_prune(self, before: float) -> int:
+        done = "NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.seq = outbox.seq AND d.state <> 1)"
+        with _Transaction(self._db):
+            lines = self._db.execute(f"DELETE FROM outbox WHERE stored < ? AND {done}", (before,)).rowcount  # noqa: S608
+            records = self._db.execute("DELETE FROM rejected WHERE stored < ?", (before,)).rowcount
+        return lines + records
+
+
+class _Transaction:
+    """BEGIN IMMEDIATE ... COMMIT, or ROLLBACK on any exception."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+
+    def __enter__(self) -> None:
+        self._db.execute("BEGIN IMMEDIATE")
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            try:
+                self._db.execute("COMMIT")
+            except sqlite3.Error:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+        elif self._db.in_transaction:
+            self._db.execute("ROLLBACK")
