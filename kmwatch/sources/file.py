@@ -1,0 +1,216 @@
+"""Files and standard input: recorded records as JSON lines, .gz too. The offset of a file is its line number.
+
+Of several files the one that has got least far in event time is read next, so that the order in which they are
+named makes no difference and little has to wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import sys
+import zlib
+from collections.abc import Mapping, Sequence
+from glob import glob, has_magic
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from kmwatch.clock import Clock
+from kmwatch.core.model import SECOND, Micros
+from kmwatch.ports import Batch, PositionError, Reassigned, Record, SourceError
+from kmwatch.wire.cadf import MAX_BYTES
+from kmwatch.wire.recorded import known, unwrap
+
+STDIN = "-"
+_SNIFFED_LINES = 5
+_LINES, _BYTES = 1000, 8 * 1024 * 1024  # of one read
+_POLL = 0.2
+
+
+class _Reader:
+    """One file being read. `line` is the number of the next line, from 0."""
+
+    def __init__(self, path: str, *, follow: bool) -> None:
+        self.path, self.line, self.ended = path, 0, False
+        self._follow = follow
+        self._file = _open(path)
+        self._rest = b""
+
+    def skip(self, lines: int) -> None:
+        while self.line < lines:
+            if not self._next():
+                raise PositionError(
+                    f"{self.path}: the store has read {lines} lines of it, but it has {self.line}; it was cut or"
+                    " replaced. Give the new file another name, or start with a store of its own"
+                )
+
+    def read(self, most: int) -> list[tuple[int, bytes]]:
+        out: list[tuple[int, bytes]] = []
+        size = 0
+        while len(out) < most and size < _BYTES:
+            line = self._next()
+            if line is None:
+                break
+            out.append((self.line - 1, line))
+            size += len(line)
+        return out
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _next(self) -> bytes | None:
+        try:
+            line = self._rest + self._file.readline(MAX_BYTES + 2)
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise SourceError(f"{self.path}: damaged after line {self.line}: {error}; fetch it again") from error
+        except OSError as error:
+            raise SourceError(f"{self.path}: {error}") from error
+        self._rest = b""
+        if not line or (self._follow and not line.endswith(b"\n") and len(line) <= MAX_BYTES):
+            self.ended, self._rest = True, line  # in a followed file the rest of the line is still to come
+            return None
+        self.ended = False
+        if len(line) > MAX_BYTES and not line.endswith(b"\n"):
+            self._skip_rest_of_line()
+        self.line += 1
+        return line
+
+    def _skip_rest_of_line(self) -> None:
+        while (more := self._file.readline(MAX_BYTES)) and not more.endswith(b"\n"):
+            pass
+
+
+class FileSource:
+    """See `ports.Source`. Streams are named file:<path>."""
+
+    def __init__(self, paths: Sequence[str], *, clock: Clock, follow: bool = False, lines: int = _LINES) -> None:
+        """Describe what to read.
+
+        Args:
+            paths: files, patterns, directories (of which every file in a known form is read), or "-".
+            clock: for the pace of event time at the end of followed files.
+            follow: wait for more at the end of a file instead of ending.
+            lines: most lines of one read.
+        """
+        self._paths, self._clock, self._follow, self._lines = list(paths), clock, follow, lines
+        self._readers: dict[str, _Reader] = {}
+        self._chosen: list[str] = []
+        self._moved = clock.monotonic()
+        self.left_alone: list[str] = []
+
+    def claimed(self, number: int) -> None:
+        """Files know no other readers."""
+
+    async def assigned(self) -> list[str]:
+        """Find the files; raises SourceError for what is not there or in no known form."""
+        self._chosen, self.left_alone = await asyncio.to_thread(find, self._paths)
+        return [f"file:{path}" for path in self._chosen]
+
+    async def seek(self, positions: Mapping[str, int]) -> None:
+        """Open every file and skip what the store has."""
+        for reader in self._readers.values():
+            reader.close()
+        self._readers = {}
+        for path in self._chosen:
+            reader = await asyncio.to_thread(_Reader, path, follow=self._follow and path != STDIN)
+            await asyncio.to_thread(reader.skip, 0 if path == STDIN else positions.get(f"file:{path}", 0))
+            self._readers[f"file:{path}"] = reader
+
+    async def read(self, progress: Mapping[str, Micros | None]) -> Batch:
+        """Read on in the file that has got least far."""
+        tried: set[str] = set()
+        while len(tried) < len(self._readers):
+            stream = min(
+                (name for name in self._readers if name not in tried),
+                key=lambda name: (_reached(progress.get(name)), name),
+            )
+            reader = self._readers[stream]
+            if reader.ended and not self._follow:
+                tried.add(stream)
+                continue
+            lines = await asyncio.to_thread(reader.read, self._lines)
+            if lines:
+                self._moved = self._clock.monotonic()
+                return Batch(_records(stream, lines), self._ends())
+            tried.add(stream)
+        return await self._nothing()
+
+    async def committed(self, positions: Mapping[str, int]) -> None:
+        """Nobody else asks."""
+
+    def lag(self) -> Mapping[str, int]:
+        """Unknown for files."""
+        return {}
+
+    async def close(self) -> None:
+        """Close the files."""
+        for reader in self._readers.values():
+            reader.close()
+        self._readers = {}
+
+    async def _nothing(self) -> Batch:
+        if not self._follow:
+            return Batch([], self._ends(), ended=True)
+        await asyncio.sleep(_POLL)
+        found, _ = await asyncio.to_thread(find, self._paths)
+        if found != self._chosen:
+            raise Reassigned
+        return Batch([], self._ends(), int((self._clock.monotonic() - self._moved) * SECOND))
+
+    def _ends(self) -> frozenset[str]:
+        return frozenset(name for name, reader in self._readers.items() if reader.ended)
+
+
+def find(paths: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The files that paths name, sorted and each once, and those of directories that are in no known form.
+
+    Raises:
+        SourceError: a path names nothing, cannot be read, or is a file in no known form.
+    """
+    chosen: set[str] = set()
+    left: list[str] = []
+    for path in paths:
+        names = sorted(glob(path, recursive=True)) if has_magic(path) and not Path(path).exists() else [path]  # noqa: PTH207
+        if not names:
+            raise SourceError(f"no file matches {path!r}; check sources.file.paths")
+        for name in names:
+            if name == STDIN:
+                chosen.add(name)
+            elif Path(name).is_dir():
+                inside = sorted(str(item) for item in Path(name).rglob("*") if item.is_file())
+                fits = [item for item in inside if _sniff(item)]
+                chosen.update(fits)
+                left.extend(item for item in inside if item not in fits)
+            elif _sniff(name):
+                chosen.add(name)
+            else:
+                raise SourceError(f"{name}: in no form that this release reads (JSON lines of Kafka audit records)")
+    return sorted(chosen), left
+
+
+def _sniff(path: str) -> bool:
+    """Whether one of the first lines is in a known form; an empty file is."""
+    try:
+        with _open(path) as file:
+            lines = [line for _ in range(_SNIFFED_LINES) if (line := file.readline(MAX_BYTES))]
+    except (EOFError, gzip.BadGzipFile, zlib.error):
+        return False
+    except OSError as error:
+        raise SourceError(f"cannot read {path}: {error.strerror or error}") from error
+    return not lines or any(known(line) for line in lines)
+
+
+def _open(path: str) -> BinaryIO:
+    if path == STDIN:
+        return sys.stdin.buffer
+    if path.endswith(".gz"):
+        return cast("BinaryIO", gzip.open(path, "rb"))
+    return Path(path).open("rb")
+
+
+def _reached(at: Micros | None) -> Micros:
+    return -(2**62) if at is None else at
+
+
+def _records(stream: str, lines: Sequence[tuple[int, bytes]]) -> list[Record]:
+    return [Record(stream, number, *unwrap(line)) for number, line in lines]

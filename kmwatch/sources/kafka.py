@@ -1,0 +1,263 @@
+"""Kafka through aiokafka. The store owns the offsets; the group only says who reads, and shows lag to other tools.
+
+What aiokafka does by itself and would lose data is off: no auto-commit, no offset reset, no positions from the
+group. After each assignment the partitions are paused until `seek` has set every position and checked it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.errors import (
+    CommitFailedError,
+    IllegalStateError,
+    KafkaConnectionError,
+    KafkaError,
+    NoOffsetForPartitionError,
+    OffsetOutOfRangeError,
+)
+
+from kmwatch.clock import Clock
+from kmwatch.core.model import SECOND, Micros
+from kmwatch.ports import Batch, PositionError, Reassigned, Record, SourceError
+from kmwatch.sources.assignor import SingleActive
+from kmwatch.sources.positions import Known, decide, partition_of, stream_of
+
+_FUTURE: Micros = 60 * SECOND  # a stamp further ahead of our clock than this is clamped to it
+_READ_MS = 200
+_FOREVER_MS = 86_400_000
+
+
+class _CauseOfFailure(logging.Handler):
+    """aiokafka raises "Unable to bootstrap" and tells the cause only to its log; this remembers it."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.last = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.last = record.getMessage()
+
+
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is untyped
+    """Pauses what is assigned before a record of it can be fetched; everything else is done in our own loop."""
+
+    def __init__(self, source: KafkaSource) -> None:
+        self._source = source
+
+    def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:  # noqa: ARG002
+        self._source.changed(())
+
+    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        self._source.changed(assigned)
+
+
+class KafkaSource:
+    """See `ports.Source`. Streams are named topic/partition."""
+
+    def __init__(  # noqa: PLR0913  (independent settings, by keyword)
+        self,
+        *,
+        bootstrap: list[str],
+        topics: list[str],
+        group: str,
+        start: str,
+        clock: Clock,
+        session_timeout: Micros = 45 * SECOND,
+        security: Mapping[str, object] | None = None,
+        max_records: int = 5000,
+        stuck_after: float = 300.0,
+        accept_gap: bool = False,
+    ) -> None:
+        """Describe the consumer; `assigned` connects it.
+
+        Args:
+            bootstrap: host:port of brokers.
+            topics: what to read, all partitions of it.
+            group: the consumer group.
+            start: "earliest" or "latest": where a topic begins that the store has never seen.
+            clock: for idle time and for clamping stamps of the future.
+            session_timeout: how long the group waits for a silent member.
+            security: aiokafka's own security arguments.
+            max_records: most records of one read.
+            stuck_after: seconds without progress in spite of lag after which `read` gives up (known in aiokafka
+                after broker restarts); whoever supervises the process starts it again.
+            accept_gap: go on where records are missing, and count them, instead of refusing.
+        """
+        self._assignor = SingleActive.for_consumer()
+        self._consumer: AIOKafkaConsumer | None = None
+        self._arguments = {
+            "bootstrap_servers": bootstrap,
+            "group_id": group,
+            "enable_auto_commit": False,
+            "auto_offset_reset": "none",
+            "session_timeout_ms": session_timeout // 1000,
+            "heartbeat_interval_ms": max(session_timeout // 15_000, 500),
+            "max_poll_interval_ms": _FOREVER_MS,  # back-pressure may hold us; the watchdog is our own
+            "max_poll_records": max_records,
+            "partition_assignment_strategy": [self._assignor],
+            "client_id": "kmwatch",
+            **(security or {}),
+        }
+        self._bootstrap, self._topics, self._group, self._start = bootstrap, topics, group, start
+        self._clock = clock
+        self._stuck_after = stuck_after
+        self._accept_gap = accept_gap
+        self._assignment = asyncio.Event()
+        self._parts: list[TopicPartition] = []
+        self._sought = False
+        self._at_end: frozenset[str] = frozenset()
+        self._moved = clock.monotonic()
+        self.gaps: dict[str, int] = {}
+
+    def changed(self, assigned: Iterable[TopicPartition]) -> None:
+        """Note a rebalance; called by aiokafka between two awaits of ours."""
+        self._parts = sorted(assigned)
+        self._sought = False
+        if self._consumer is not None and self._parts:
+            self._consumer.pause(*self._parts)
+        if self._parts:
+            self._assignment.set()
+        else:
+            self._assignment.clear()
+
+    def claimed(self, number: int) -> None:
+        """This member holds the store's claim of that number: it should keep the partitions."""
+        self._assignor.claim = number
+
+    async def assigned(self) -> list[str]:
+        """Connect if need be, and wait until this member is the active one."""
+        if self._consumer is None:
+            await self._connect()
+        await self._assignment.wait()
+        return [stream_of(part) for part in self._parts]
+
+    async def seek(self, positions: Mapping[str, int]) -> None:
+        """Set and check the position of every partition, then let them be fetched."""
+        consumer, parts = self._connected(), list(self._parts)
+        try:
+            first = await consumer.beginning_offsets(parts)
+            last = await consumer.end_offsets(parts)
+            known = {
+                stream_of(part): Known(
+                    positions.get(stream_of(part)), await consumer.committed(part), first[part], last[part]
+                )
+                for part in parts
+            }
+            starts, self.gaps = decide(known, self._start, accept_gap=self._accept_gap)
+            for stream, offset in starts.items():
+                consumer.seek(partition_of(stream), offset)
+        except (IllegalStateError, KafkaError) as error:
+            if isinstance(error, IllegalStateError) or parts != self._parts:
+                raise Reassigned from error
+            raise SourceError(f"Kafka at {self._bootstrap}: {error}") from error
+        if parts != self._parts:
+            raise Reassigned
+        consumer.resume(*parts)
+        self._sought = True
+        self._moved = self._clock.monotonic()
+
+    async def read(self, progress: Mapping[str, Micros | None]) -> Batch:  # noqa: ARG002
+        """Fetch what there is, waiting a fifth of a second at most."""
+        consumer = self._connected()
+        if not self._sought:
+            raise Reassigned
+        try:
+            fetched = await consumer.getmany(timeout_ms=_READ_MS)
+        except NoOffsetForPartitionError:
+            return Batch([])  # raised for the moment between assignment and seek
+        except OffsetOutOfRangeError as error:
+            raise PositionError(
+                f"{error}: the offset is no longer in the topic; start again for the whole story"
+            ) from error
+        except KafkaError as error:
+            raise SourceError(f"Kafka at {self._bootstrap}: {error}") from error
+        if not self._sought:
+            raise Reassigned
+        return self._batch(fetched)
+
+    async def committed(self, positions: Mapping[str, int]) -> None:
+        """Tell the group, for lag tools only; a failure here loses nothing."""
+        offsets = {partition_of(stream): offset for stream, offset in positions.items()}
+        if self._consumer is not None and self._sought:
+            with suppress(CommitFailedError, IllegalStateError, KafkaError, ValueError):
+                await self._consumer.commit(offsets)
+
+    def lag(self) -> Mapping[str, int]:
+        """How far each partition is behind its end."""
+        out: dict[str, int] = {}
+        if self._consumer is not None and self._sought:
+            with suppress(IllegalStateError):
+                for part in self._parts:
+                    high, position = self._consumer.highwater(part), self._position(part)
+                    if high is not None and position is not None:
+                        out[stream_of(part)] = max(0, high - position)
+        return out
+
+    async def close(self) -> None:
+        """Leave the group, so that a standby need not wait for the session to time out."""
+        if self._consumer is not None:
+            with suppress(KafkaError, OSError):
+                await self._consumer.stop()
+            self._consumer = None
+
+    async def _connect(self) -> None:
+        cause = _CauseOfFailure()
+        logging.getLogger("aiokafka").addHandler(cause)
+        consumer = AIOKafkaConsumer(**self._arguments)
+        try:
+            await consumer.start()
+            self._consumer = consumer
+            consumer.subscribe(self._topics, listener=_Listener(self))
+        except (KafkaError, OSError, ssl.SSLError) as error:
+            with suppress(Exception):
+                await consumer.stop()
+            why = f" ({cause.last})" if cause.last and isinstance(error, KafkaConnectionError) else ""
+            message = f"cannot reach Kafka at {', '.join(self._bootstrap)}: {error}{why}; check sources.kafka"
+            raise SourceError(message) from error
+        finally:
+            logging.getLogger("aiokafka").removeHandler(cause)
+
+    def _connected(self) -> AIOKafkaConsumer:
+        if self._consumer is None:
+            raise Reassigned
+        return self._consumer
+
+    def _batch(self, fetched: Mapping[TopicPartition, list[object]]) -> Batch:
+        now = int(self._clock.now() * SECOND)
+        latest = now + _FUTURE
+        records = [
+            Record(stream, r.offset, r.value or b"", min(r.timestamp * 1000, latest))  # type: ignore[attr-defined]
+            for part in sorted(fetched)
+            for stream in (stream_of(part),)
+            for r in fetched[part]
+        ]
+        at_end = self._ends()
+        if records or len(at_end) == len(self._parts):
+            moved = self._clock.monotonic() if records else self._moved
+            elapsed = 0 if records else int((self._clock.monotonic() - moved) * SECOND)
+            self._moved = moved
+            return Batch(records, at_end, elapsed if len(at_end) == len(self._parts) else 0)
+        if self._clock.monotonic() - self._moved > self._stuck_after and sum(self.lag().values()) > 0:
+            message = f"no record of {self._topics} in {self._stuck_after:.0f} s although the group {self._group} lags"
+            raise SourceError(f"{message}; the process ends so that its supervisor starts it afresh")
+        return Batch(records, at_end)
+
+    def _ends(self) -> frozenset[str]:
+        consumer, out = self._connected(), []
+        with suppress(IllegalStateError):
+            for part in self._parts:
+                high, position = consumer.highwater(part), self._position(part)
+                if high is not None and position is not None and position >= high:
+                    out.append(stream_of(part))
+        return frozenset(out)
+
+    def _position(self, part: TopicPartition) -> int | None:
+        """The offset that `getmany` gives next; the public `position` is a coroutine that may wait."""
+        state = self._connected()._subscription.subscription.assignment.state_value(part)  # noqa: SLF001
+        return state.position if state is not None and state.has_valid_position else None
