@@ -1,0 +1,116 @@
+"""The configuration with all the files it names, loaded together: all of it is right, or nothing starts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from kmwatch.config.environment import substitute
+from kmwatch.config.identities import load_identities
+from kmwatch.config.inventory import load_inventory
+from kmwatch.config.lint import lint
+from kmwatch.config.maps import MapFile, compiled, read_map
+from kmwatch.config.problems import ConfigurationError, Level, Problem, ordered
+from kmwatch.config.resolve import unresolved
+from kmwatch.config.settings import Settings
+from kmwatch.config.source import Document, load_yaml
+from kmwatch.config.translate import validate
+from kmwatch.config.values import Context
+from kmwatch.core.callermap import CallerMap
+from kmwatch.core.declaration import Declarations
+from kmwatch.core.directory import Identities
+from kmwatch.core.model import Secret
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A configuration that can be used. `problems` are warnings only, sorted."""
+
+    settings: Settings
+    declarations: Declarations
+    problems: tuple[Problem, ...]
+
+
+def load(path: Path, environ: Mapping[str, str], *, today: date | None = None) -> Loaded:
+    """Load a configuration file and the caller map, identities and inventory it names.
+
+    Args:
+        path: the configuration file; messages name it and its neighbours as this path does.
+        environ: the environment, for `${NAME}`.
+        today: the date in UTC, to warn of expired declarations; None leaves those unsaid.
+
+    Returns:
+        The settings, the compiled declarations, and the warnings.
+
+    Raises:
+        ConfigurationError: with every error and warning of all the files at once.
+    """
+    loading = _Loading(path, environ, today)
+    settings, caller_map, identities, inventory = loading.read()
+    problems = ordered(loading.problems)
+    if settings is None or any(problem.level is Level.ERROR for problem in problems):
+        raise ConfigurationError(problems)
+    return Loaded(settings, Declarations(caller_map, identities, inventory), problems)
+
+
+class _Loading:
+    """One run of `load`. It goes on after errors as far as the files make sense."""
+
+    def __init__(self, path: Path, environ: Mapping[str, str], today: date | None) -> None:
+        self._path, self._environ, self._today = path, environ, today
+        self._context = Context(path.absolute().parent)
+        self.problems: list[Problem] = []
+
+    def read(self) -> tuple[Settings | None, CallerMap, Identities, tuple[Secret, ...]]:
+        document = load_yaml(self._path, str(self._path), self.problems)
+        if document is None:
+            return None, CallerMap(), Identities(), ()
+        document = substitute(document, self._environ, self.problems)
+        settings = self._settings(document)
+        identities = self._identities(document)
+        inventory = self._inventory(document)
+        file = self._map(document)
+        if file is None:
+            return settings, CallerMap(), Identities(), ()
+        self.problems += lint(file, self._today)
+        self.problems += unresolved(file, identities, inventory)
+        failed = any(problem.level is Level.ERROR for problem in self.problems)
+        caller_map = CallerMap() if failed else compiled(file)
+        return settings, caller_map, identities or Identities(), inventory or ()
+
+    def _settings(self, document: Document) -> Settings | None:
+        """The settings. Where a variable is not set, what follows from that is not said as well."""
+        said = {problem.where for problem in self.problems}
+        found: list[Problem] = []
+        settings = validate(Settings, document.value, (), document, self._context, found)
+        self.problems += [problem for problem in found if problem.where not in said]
+        return settings
+
+    def _identities(self, document: Document) -> Identities | None:
+        text = _text(document, "identities", "file")
+        return None if text is None else load_identities(*self._named(text), self.problems)
+
+    def _inventory(self, document: Document) -> tuple[Secret, ...] | None:
+        text = _text(document, "inventory", "file")
+        return None if text is None else load_inventory(*self._named(text), self.problems)
+
+    def _map(self, document: Document) -> MapFile | None:
+        text = _text(document, "callers")
+        if text is None:
+            return None
+        path, shown = self._named(text)
+        found = load_yaml(path, shown, self.problems)
+        return None if found is None else read_map(found, Context(path.parent), self.problems)
+
+    def _named(self, text: str) -> tuple[Path, str]:
+        """Where a named file is, and how messages name it."""
+        return self._context.folder / text, str(self._path.parent / text)
+
+
+def _text(document: Document, *keys: str) -> str | None:
+    value = document.value
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value if isinstance(value, str) and value else None

@@ -1,0 +1,201 @@
+"""The configuration file of this release (docs/reference/configuration.md)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+
+from kmwatch.config.base import Model
+from kmwatch.config.problems import listed, suggest
+from kmwatch.config.sinks import Sink, unique_names
+from kmwatch.config.sources import Source
+from kmwatch.config.values import (
+    Cidr,
+    ConfigPath,
+    Duration,
+    DurationOrNone,
+    HostPort,
+    ModeName,
+    SeverityName,
+)
+from kmwatch.core.model import HOUR
+
+Expectation = Literal["required", "expected", "absent"]
+
+RULES = (
+    "KMW-001",
+    "KMW-002",
+    "KMW-005",
+    "KMW-009",
+    "KMW-013",
+    "KMW-015",
+    "KMW-016",
+    "KMW-019",
+    "KMW-022",
+)
+COUNTING_RULES = ("KMW-005", "KMW-013", "KMW-015", "KMW-019")
+_LONGEST_WAIT = 2 * HOUR
+_CATALOGUE = frozenset(f"KMW-{number:03}" for number in range(1, 45))
+
+
+class Witnesses(Model):
+    """Which logs there are: required (its silence is an alarm), expected, or absent."""
+
+    cadf: Expectation = "required"
+    """The audit notifications."""
+    service_log: Expectation = "absent"
+    """The Key Manager's own log."""
+    proxy_log: Expectation = "absent"
+    """The log of the proxy in front of it."""
+    access_log: Expectation = "absent"
+    """The access log of its web server."""
+    backend: Expectation = "absent"
+    """The audit log of the HSM or store behind it."""
+    host: Expectation = "absent"
+    """The audit log of its host."""
+
+
+class IdentitiesSource(Model):
+    """Where names and ids of users and projects come from."""
+
+    file: ConfigPath
+    """Path of the identities file."""
+
+
+class InventorySource(Model):
+    """Where the secret inventory comes from."""
+
+    file: ConfigPath
+    """Path of the inventory, JSON lines."""
+
+
+class Sqlite(Model):
+    """State, outbox and offsets in an SQLite file."""
+
+    path: ConfigPath
+    """Path of the database file."""
+
+
+class Store(Model):
+    """Where state is kept."""
+
+    sqlite: Sqlite
+    """An SQLite file."""
+
+
+class Detection(Model):
+    """How a rule differs from its defaults; what is not given stays as the catalogue has it."""
+
+    threshold: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    """How many, for the rules that count."""
+    window: Duration | None = None
+    """Within which time, for the rules that count."""
+    severity: SeverityName | None = None
+    """The severity of its findings."""
+    mode: ModeName | None = None
+    """enforce: alert; shadow: compute and record only; off: not computed."""
+    rollup: Duration | None = None
+    """For how long further events of one finding update it instead of opening another."""
+
+
+class Http(Model):
+    """The endpoint for metrics, health and status."""
+
+    listen: HostPort = "127.0.0.1:9464"
+    """host:port."""
+
+
+def _bounded(micros: int) -> int:
+    if micros > _LONGEST_WAIT:
+        raise ValueError("may be 2h at most; shorten it")
+    return micros
+
+
+Wait = Annotated[DurationOrNone, AfterValidator(_bounded)]
+
+
+class Timing(Model):
+    """How long to wait for what arrives out of order."""
+
+    lateness: Wait = Field(default="10s", validate_default=True)
+    """By how much a record may be later than others and still be in time."""
+    settle: Wait = Field(default="30s", validate_default=True)
+    """How long the join of a request waits for its other witnesses."""
+
+
+class Limits(Model):
+    """Bounds on memory and disk that an attacker or an outage could otherwise exhaust."""
+
+    open_joins: Annotated[int, Field(ge=100, le=10_000_000)] = 50_000
+    """Requests whose witnesses are still awaited."""
+    keys_per_rule: Annotated[int, Field(ge=100, le=10_000_000)] = 50_000
+    """Callers or addresses each rule keeps count of."""
+    outbox: Annotated[int, Field(ge=100, le=100_000_000)] = 100_000
+    """Findings that wait for a sink, before reading pauses."""
+
+
+class Log(Model):
+    """kmwatch's own log, on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least severe line to write."""
+    format: Literal["json", "console"] = "json"
+    """json for machines, console for people."""
+
+
+def _rule(name: str) -> str:
+    if name in RULES:
+        return name
+    if name in _CATALOGUE:
+        raise ValueError(f"{name} is not available in this release; available: {listed(RULES)}")
+    raise ValueError(f'there is no detection "{name}"{suggest(name, RULES) or "; known: " + listed(RULES)}')
+
+
+def _fits(detections: dict[str, Detection]) -> dict[str, Detection]:
+    for name, detection in detections.items():
+        given = [key for key in ("threshold", "window") if getattr(detection, key) is not None]
+        if given and name not in COUNTING_RULES:
+            keys = " and ".join(given)
+            raise ValueError(f"{name} does not count, so it has no {keys}; those that do: {listed(COUNTING_RULES)}")
+    return detections
+
+
+def _one_standard_input(sources: tuple[Source, ...]) -> tuple[Source, ...]:
+    if sum("-" in source.file.paths for source in sources if source.file is not None) > 1:
+        raise ValueError('standard input ("-") can be read by one source only; remove the others')
+    return sources
+
+
+class Settings(Model):
+    """The whole configuration file."""
+
+    sources: Annotated[tuple[Source, ...], Field(min_length=1), AfterValidator(_one_standard_input)]
+    """Where records come from."""
+    witnesses: Witnesses = Witnesses()
+    """Which logs there are."""
+    callers: ConfigPath
+    """Path of the caller map."""
+    identities: IdentitiesSource | None = None
+    """Ids and names of users and projects. Without it, names are matched as the logs show them."""
+    inventory: InventorySource | None = None
+    """The secrets. Without it, only selectors by secret id can be decided."""
+    store: Store
+    """Where state is kept."""
+    sinks: Annotated[tuple[Sink, ...], Field(min_length=1), AfterValidator(unique_names)]
+    """Where alerts go."""
+    detections: Annotated[
+        dict[Annotated[str, BeforeValidator(_rule), WithJsonSchema({"enum": list(RULES)})], Detection],
+        AfterValidator(_fits),
+    ] = Field(default_factory=dict)
+    """How rules differ from their defaults."""
+    proxies: tuple[Cidr, ...] = ()
+    """Networks of the proxies in front of the Key Manager."""
+    http: Http = Http()
+    """Metrics, health and status."""
+    timing: Timing = Timing()
+    """How long to wait for what arrives out of order."""
+    limits: Limits = Limits()
+    """Bounds on memory and disk."""
+    log: Log = Log()
+    """kmwatch's own log."""
