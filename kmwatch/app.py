@@ -1,0 +1,227 @@
+"""The daemon: builds the parts, runs them in one task group, and stops them in the order of the flow.
+
+source -> pipeline -> store -> delivery -> sinks          HTTP and housekeeping beside it
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+import structlog
+from msgspec import Struct
+
+from kmwatch import __version__, assembly
+from kmwatch.clock import Clock
+from kmwatch.config.load import Loaded
+from kmwatch.config.problems import ConfigurationError
+from kmwatch.core.step import Engine
+from kmwatch.delivery import Delivery, State
+from kmwatch.pipeline import Pipeline
+from kmwatch.ports import SourceError, StoreError
+from kmwatch.sources.positions import partition_of
+from kmwatch.telemetry.deliveries import DeliveryTelemetry
+from kmwatch.telemetry.http import HttpServer, Readiness
+from kmwatch.telemetry.metrics import Metrics
+from kmwatch.telemetry.observer import Telemetry
+from kmwatch.telemetry.status import Totals, totals
+from kmwatch.wire.event import iso
+
+log = structlog.get_logger("kmwatch")
+DRAIN_SECONDS = 10.0
+RETENTION_SECONDS = 30 * 86_400.0  # delivered lines and rejected records are kept this long
+_PRUNE_SECONDS = 3600.0
+_BACKLOG_LOOK = 0.05
+
+
+class SinkStatus(Struct):
+    """One sink's worker."""
+
+    name: str
+    state: str
+    attempts: int
+    last_error: str | None
+
+
+class Status(Struct):
+    """What /status shows."""
+
+    version: str
+    active: bool
+    declarations: str  # digest of caller map, identities and inventory
+    event_time: str | None  # how far event time has got
+    witnesses: dict[str, str | None]  # event time of the latest record of each
+    lag: dict[str, int]
+    missing: dict[str, int]  # records lost before they were read, as the operator accepted
+    sinks: list[SinkStatus]
+    account: Totals
+
+
+class App:
+    """One daemon. `run` returns when it is stopped, or when sources that end have been delivered."""
+
+    def __init__(
+        self,
+        loaded: Loaded,
+        clock: Clock,
+        *,
+        accept_gap: bool = False,
+        reload: Callable[[], Loaded] | None = None,
+    ) -> None:
+        """Build all parts. Raises StoreError or SourceError."""
+        settings = loaded.settings
+        self._loaded, self._clock, self._reload = loaded, clock, reload
+        self.metrics = Metrics()
+        self._telemetry = Telemetry(self.metrics, clock)
+        self._source = assembly.source(settings, clock, accept_gap=accept_gap)
+        self._store = assembly.store(settings, clock)
+        self._sinks = assembly.sinks(settings)
+        names = [sink.name for sink in self._sinks]
+        self._delivery = Delivery(
+            self._store,
+            self._sinks,
+            DeliveryTelemetry(self.metrics, clock, names),
+            now=lambda: int(clock.now() * 1e6),
+        )
+        self._pipeline = Pipeline(
+            self._source,
+            self._store,
+            self._engine,
+            assembly.router(settings),
+            self._telemetry,
+            crowded=settings.limits.outbox,
+            committed=self._delivery.notify,
+        )
+        self._http = HttpServer(self.metrics, self.readiness, self.status)
+        self._stopping = asyncio.Event()
+        self.port: int | None = None
+
+    async def run(self, *, any_port: bool = False, ended: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Run until stopped.
+
+        Args:
+            any_port: take another port if the configured one is in use.
+            ended: what to do when the sources have ended and all is delivered, before anything stops.
+
+        Raises:
+            SourceError, StoreError, OSError: what it cannot go on without.
+        """
+        host, _, port = self._loaded.settings.http.listen.rpartition(":")
+        try:
+            self.port = await self._http.start(host.strip("[]"), int(port))
+        except OSError as error:
+            if not any_port:
+                raise OSError(f"cannot listen on {host}:{port}: {error.strerror or error}; set http.listen") from error
+            self.port = await self._http.start(host.strip("[]"), 0)
+        self._handle_signals()
+        log.info("started", http=f"{host}:{self.port}", declarations=self._loaded.declarations.digest[:16])
+        housekeeping = asyncio.create_task(self._housekeeping())
+        self._delivery.start()
+        try:
+            await self._pipeline.run()
+            await self._deliver_all()
+            if ended is not None and not self._stopping.is_set():
+                await ended()
+        finally:
+            housekeeping.cancel()
+            await self._stop()
+
+    def stop(self) -> None:
+        """Drain and stop."""
+        if not self._stopping.is_set():
+            log.info("stopping")
+        self._stopping.set()
+        self._pipeline.stop()
+
+    async def stopped(self) -> None:
+        """Wait until somebody asks to stop."""
+        await self._stopping.wait()
+
+    async def readiness(self) -> Readiness:
+        """Ready: reading, store usable, and no required sink in trouble."""
+        problems = [] if self._pipeline.active else ["not reading: standing by, or waiting for partitions"]
+        required = {sink.name for sink in self._loaded.settings.sinks if sink.required}
+        problems += [
+            f"sink {state.sink}: {state.state}: {state.last_error}"
+            for state in self._delivery.states()
+            if state.sink in required and state.state in (State.PAUSED, State.RETRYING)
+        ]
+        try:
+            await self._store.accounts()
+        except StoreError as error:
+            problems.append(str(error))
+        return Readiness(not problems, tuple(problems))
+
+    async def status(self) -> Status:
+        """The account and the state of every part; brings the gauges up to date on the way."""
+        engine, accounts = self._pipeline.engine, await self._store.accounts()
+        metrics, lag = self.metrics, dict(self._source.lag())
+        for name, account in accounts.items():
+            metrics.outbox_pending.labels(name).set(account.pending)
+            since = account.oldest_pending
+            metrics.outbox_oldest.labels(name).set(0 if since is None else max(0.0, self._clock.now() - since))
+        for stream, behind in lag.items():
+            part = partition_of(stream)
+            metrics.lag.labels(part.topic, str(part.partition)).set(behind)
+        metrics.active.set(self._pipeline.active)
+        seen, reached = self._telemetry.seen, engine.watermark.value
+        return Status(
+            __version__,
+            self._pipeline.active,
+            self._loaded.declarations.digest,
+            None if reached is None else iso(reached),
+            {"cadf": None if seen is None else iso(seen)},
+            lag,
+            self._telemetry.missing,
+            [SinkStatus(s.sink, s.state, s.attempts, s.last_error) for s in self._delivery.states()],
+            totals(engine, accounts),
+        )
+
+    def _engine(self) -> Engine:
+        return assembly.engine(self._loaded.settings, self._loaded.declarations)
+
+    async def _deliver_all(self) -> None:
+        """The sources have ended: deliver what they gave, however long that takes."""
+        while self._store.backlog() > 0 and not self._stopping.is_set():  # noqa: ASYNC110  (rows, no event)
+            await asyncio.sleep(_BACKLOG_LOOK)
+
+    async def _stop(self) -> None:
+        if not await self._delivery.drain(DRAIN_SECONDS):
+            log.warning("undelivered", waiting=self._store.backlog(), then="the next start delivers them")
+        for close in (self._source.close, *(sink.close for sink in self._sinks), self._http.close, self._store.close):
+            with suppress(SourceError, StoreError):
+                await close()
+        log.info("stopped")
+
+    def _handle_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop)
+        loop.add_signal_handler(signal.SIGHUP, self._reload_now)
+
+    def _reload_now(self) -> None:
+        """Take new callers and detections; a configuration with errors changes nothing."""
+        if self._reload is None:
+            return
+        try:
+            loaded = self._reload()
+        except ConfigurationError as error:
+            self.metrics.reloaded.set(0)
+            problems = [problem.render() for problem in error.problems]
+            log.error("reload_failed", problems=problems)  # noqa: TRY400  (the operator's mistake, no trace)
+            return
+        self.metrics.reloaded.set(1)
+        kept = ("sources", "store", "sinks", "http")
+        restart = [key for key in kept if getattr(loaded.settings, key) != getattr(self._loaded.settings, key)]
+        changes = {key: getattr(self._loaded.settings, key) for key in kept}
+        self._loaded = Loaded(loaded.settings.model_copy(update=changes), loaded.declarations, loaded.problems)
+        self._pipeline.renew(self._engine, assembly.router(self._loaded.settings))
+        log.info("reloaded", declarations=loaded.declarations.digest[:16], need_a_restart=restart)
+
+    async def _housekeeping(self) -> None:
+        while True:
+            await asyncio.sleep(_PRUNE_SECONDS)
+            with suppress(StoreError):
+                await self._store.prune(self._clock.now() - RETENTION_SECONDS)

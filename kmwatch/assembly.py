@@ -1,0 +1,165 @@
+"""Configuration -> parts: the only place that knows which class serves which key."""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+from collections.abc import Mapping, Sequence
+from typing import get_args
+
+from kmwatch.clock import Clock
+from kmwatch.config.settings import Settings
+from kmwatch.config.sinks import Facility
+from kmwatch.config.sinks import Sink as SinkSettings
+from kmwatch.config.sources import Kafka, Security
+from kmwatch.core.account import Account
+from kmwatch.core.declaration import Declarations
+from kmwatch.core.detect import Detector
+from kmwatch.core.join import Join
+from kmwatch.core.model import Mode, Severity
+from kmwatch.core.order import Order
+from kmwatch.core.record import Slot
+from kmwatch.core.rules.base import Settings as RuleSettings
+from kmwatch.core.rules.catalogue import CATALOGUE
+from kmwatch.core.step import Engine
+from kmwatch.core.watermark import Watermark
+from kmwatch.pipeline import Router
+from kmwatch.ports import Sink, Source, SourceError
+from kmwatch.sinks.file import FileSink
+from kmwatch.sinks.stdout import StdoutSink
+from kmwatch.sinks.syslog import SyslogSink
+from kmwatch.sources.file import FileSource
+from kmwatch.sources.kafka import KafkaSource
+from kmwatch.sources.merged import MergedSource
+from kmwatch.store.sqlite import SqliteStore
+from kmwatch.wire.syslog import LOG_AUDIT
+
+_WAITING_MAX = 200_000  # events held back for their order; a partition that stalls must not fill the memory
+
+
+def engine(settings: Settings, declarations: Declarations) -> Engine:
+    """An engine without memory."""
+    account = Account()
+    proxy_expected = settings.witnesses.proxy_log != "absent"
+    limits = settings.limits
+    return Engine(
+        Join(
+            Slot.CADF_REQUEST | Slot.CADF_RESPONSE,
+            settings.timing.settle,
+            limits.open_joins,
+            proxy_expected=proxy_expected,
+        ),
+        Order(_WAITING_MAX),
+        Watermark(settings.timing.lateness),
+        Detector(
+            declarations,
+            rule_settings(settings),
+            limits.keys_per_rule,
+            account,
+            proxy_expected=proxy_expected,
+        ),
+        account,
+    )
+
+
+def rule_settings(settings: Settings) -> Mapping[str, RuleSettings]:
+    """The catalogue's defaults with the configuration's words on top."""
+    out = {}
+    for meta in CATALOGUE:
+        given, default = settings.detections.get(meta.id), meta.defaults
+        if given is not None:
+            default = RuleSettings(
+                given.threshold or default.threshold,
+                given.window or default.window,
+                default.severity if given.severity is None else Severity(given.severity),
+                default.mode if given.mode is None else Mode(given.mode),
+                given.rollup or default.rollup,
+            )
+        out[meta.id] = default
+    return out
+
+
+def router(settings: Settings) -> Router:
+    """The sinks' names with the least severity each wants."""
+    return Router({sink.name: Severity(sink.min_severity) for sink in settings.sinks})
+
+
+def store(settings: Settings, clock: Clock) -> SqliteStore:
+    """The configured store; raises StoreError."""
+    owner = f"{socket.gethostname()}:{os.getpid()}"
+    return SqliteStore(settings.store.sqlite.path, owner, clock.now)
+
+
+def sinks(settings: Settings) -> list[Sink]:
+    """The configured sinks, unconnected."""
+    return [_sink(sink) for sink in settings.sinks]
+
+
+def source(settings: Settings, clock: Clock, *, accept_gap: bool = False) -> Source:
+    """The configured sources as one."""
+    parts: list[Source] = []
+    for given in settings.sources:
+        if given.kafka is not None:
+            parts.append(_kafka(given.kafka, clock, accept_gap=accept_gap))
+        elif given.file is not None:
+            parts.append(FileSource(given.file.paths, clock=clock, follow=given.file.follow))
+    return parts[0] if len(parts) == 1 else MergedSource(parts)
+
+
+def files(paths: Sequence[str], clock: Clock) -> FileSource:
+    """A source of recordings that ends."""
+    return FileSource(paths, clock=clock)
+
+
+def _sink(given: SinkSettings) -> Sink:
+    if given.stdout is not None:
+        machine = "format" in given.model_fields_set
+        return StdoutSink(given.name, format=given.format if machine else None)
+    if given.file is not None:
+        return FileSink(given.name, given.file.path, format=given.format)
+    if given.syslog is None:
+        raise ValueError(given.name)  # the settings hold exactly one kind
+    to = given.syslog
+    return SyslogSink(
+        given.name,
+        to.address,
+        format=given.format,
+        ca=to.ca,
+        cert=to.cert,
+        key=to.key,
+        hostname=to.hostname,
+        facility=LOG_AUDIT if to.facility is None else get_args(Facility).index(to.facility),
+    )
+
+
+def _kafka(given: Kafka, clock: Clock, *, accept_gap: bool) -> KafkaSource:
+    return KafkaSource(
+        bootstrap=list(given.bootstrap),
+        topics=list(given.topics),
+        group=given.group,
+        start=given.start,
+        clock=clock,
+        session_timeout=given.session_timeout,
+        security=_security(given.security),
+        accept_gap=accept_gap,
+    )
+
+
+def _security(given: Security) -> dict[str, object]:
+    out: dict[str, object] = {"security_protocol": given.protocol.upper()}
+    if given.mechanism is not None and given.password is not None:
+        out |= {
+            "sasl_mechanism": given.mechanism,
+            "sasl_plain_username": given.username,
+            "sasl_plain_password": given.password.get_secret_value(),
+        }
+    if given.protocol in ("ssl", "sasl_ssl"):
+        try:
+            context = ssl.create_default_context(cafile=given.ca)
+            if given.cert is not None and given.key is not None:
+                context.load_cert_chain(given.cert, given.key)
+        except (OSError, ssl.SSLError) as error:
+            raise SourceError(f"sources.kafka.security: cannot load ca, cert or key: {error}") from error
+        out["ssl_context"] = context
+    return out

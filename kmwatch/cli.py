@@ -1,0 +1,170 @@
+"""The command line. Exit codes: 0 done, 1 the input or configuration is wrong, 2 usage, 3 a runtime failure."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from kmwatch import __version__
+from kmwatch.clock import SystemClock
+from kmwatch.config.load import Loaded, load
+from kmwatch.config.problems import ConfigurationError, Problem
+from kmwatch.ports import PositionError, SourceError, StoreError
+from kmwatch.wire.escape import visible
+
+OK, WRONG, USAGE, FAILED = 0, 1, 2, 3
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        arguments: the command line, by default the process's.
+
+    Returns:
+        The exit code.
+    """
+    given = _parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], int] = given.command
+    try:
+        return command(given)
+    except ConfigurationError as error:
+        _tell(error.problems)
+        return WRONG
+    except PositionError as error:
+        return _fail(FAILED, error)
+    except SourceError as error:
+        return _fail(FAILED if given.name == "run" else WRONG, error)
+    except (StoreError, OSError) as error:
+        return _fail(FAILED, error)
+    except KeyboardInterrupt:
+        return FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="kmwatch", description="Watches who reads the secrets of an OpenStack Key Manager."
+    )
+    parser.add_argument("--version", action="version", version=f"kmwatch {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, dest="name", metavar="COMMAND")
+
+    run = commands.add_parser("run", help="the daemon", description="Run the daemon until SIGTERM or SIGINT.")
+    _config(run)
+    run.add_argument(
+        "--accept-gap",
+        action="store_true",
+        help="go on where records are missing, instead of refusing to start",
+    )
+    run.set_defaults(command=_run)
+
+    demo = commands.add_parser(
+        "demo",
+        help="the bundled recording of a real Key Manager through the real pipeline; needs no set-up",
+        description="Run the bundled recording of a real Key Manager through the real pipeline.",
+    )
+    demo.add_argument("--dir", type=Path, metavar="DIR", help="where to leave the store and alerts (a new folder)")
+    demo.add_argument("--serve", action="store_true", help="keep serving /metrics and /status until interrupted")
+    demo.set_defaults(command=_demo)
+
+    check = commands.add_parser("check", help="validate configuration and caller map; every error at once")
+    _config(check)
+    check.set_defaults(command=_check)
+
+    replay = commands.add_parser(
+        "replay",
+        help="the production path over recorded input, to its end; nothing goes to the configured sinks",
+    )
+    _config(replay)
+    replay.add_argument(
+        "--from", dest="paths", action="append", default=[], metavar="PATH",
+        help="read this file or directory instead of the configured sources; may repeat",
+    )  # fmt: skip
+    for name, text in (
+        ("events", "one JSON line for each API request"),
+        ("alerts", "one OCSF JSON line for each transition of a finding"),
+        ("summary", "the account of records and findings, as JSON"),
+    ):
+        replay.add_argument(f"--{name}", type=Path, metavar="OUT", help=f"write {text} (- is standard output)")
+    replay.set_defaults(command=_replay)
+    return parser
+
+
+def _config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-c", "--config", type=Path, required=True, metavar="FILE", help="the configuration file")
+
+
+def _run(given: argparse.Namespace) -> int:
+    from kmwatch.app import App  # noqa: PLC0415  (what `check` needs should load fast)
+    from kmwatch.telemetry.logs import configure  # noqa: PLC0415
+
+    def reload() -> Loaded:
+        return load(given.config, os.environ)
+
+    loaded = reload()
+    _tell(loaded.problems)
+    configure(loaded.settings.log.level, loaded.settings.log.format)
+
+    async def go() -> None:
+        await App(loaded, SystemClock(), accept_gap=given.accept_gap, reload=reload).run()
+
+    asyncio.run(go())
+    return OK
+
+
+def _demo(given: argparse.Namespace) -> int:
+    from kmwatch.demo import demo  # noqa: PLC0415
+
+    asyncio.run(demo(given.dir, serve=given.serve))
+    return OK
+
+
+def _check(given: argparse.Namespace) -> int:
+    loaded = load(given.config, os.environ)
+    _tell(loaded.problems)
+    warnings = len(loaded.problems)
+    more = f", {warnings} warning{'s' if warnings != 1 else ''}" if warnings else ""
+    sys.stdout.write(f"{given.config}: valid{more}\n")
+    return OK
+
+
+def _replay(given: argparse.Namespace) -> int:
+    from kmwatch.replay import replay  # noqa: PLC0415
+
+    loaded = load(given.config, os.environ)
+    _tell(loaded.problems)
+    progress = sys.stderr if sys.stderr.isatty() else None
+    found = asyncio.run(
+        replay(
+            loaded,
+            given.paths,
+            events=given.events,
+            alerts=given.alerts,
+            summary=given.summary,
+            progress=progress,
+        )
+    )
+    for path in found.left_alone:
+        sys.stderr.write(f"left alone: {visible(path)} (in no form that this release reads)\n")
+    records, events = found.records, found.events
+    lines = sum(found.findings.lines.values())
+    rejected = sum(records.rejected.values())
+    sys.stderr.write(
+        f"{records.consumed} records: {records.joined} joined into {events.evaluated} requests, "
+        f"{records.duplicate} duplicate, {sum(records.ignored.values())} ignored, {rejected} rejected; "
+        f"{lines} alert lines\n"
+    )
+    return OK
+
+
+def _tell(problems: Sequence[Problem]) -> None:
+    for problem in problems:
+        sys.stderr.write(f"{problem.render()}\n")
+
+
+def _fail(code: int, error: Exception) -> int:
+    sys.stderr.write(f"kmwatch: {visible(str(error))}\n")
+    return code

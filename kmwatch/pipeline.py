@@ -1,0 +1,246 @@
+"""The path of every record, from the source to the durable outbox.
+
+Read it downwards:
+
+    read -> decode -> step (join, order, match, detect) -> commit (state, offsets, outbox) -> tell the source
+
+The commit of one batch runs while the next is fetched and computed. Whoever loses the claim on the store, or its
+partitions, throws its memory away and begins again from the store: nothing in here is worth more than that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Protocol
+
+from kmwatch.core.model import Finding, Mode, Severity
+from kmwatch.core.record import Rejected
+from kmwatch.core.state import Memory
+from kmwatch.core.step import Engine, Output
+from kmwatch.ports import (
+    Batch,
+    Claim,
+    Commit,
+    Fenced,
+    Move,
+    Reassigned,
+    Record,
+    Reject,
+    Routed,
+    Source,
+    Store,
+    StoreError,
+)
+from kmwatch.store.redact import redacted
+from kmwatch.wire.cadf import decode
+
+SLICE = 500  # records computed between two chances for the event loop: heartbeats, deliveries, HTTP
+_RETRY_SECONDS = 1.0
+_CROWDED_SECONDS = 0.2
+
+
+class Observer(Protocol):
+    """Who counts and tells; called once a batch, never for a record."""
+
+    def stepped(self, out: Output, engine: Engine) -> None:
+        """A slice of a batch was computed."""
+
+    def committed(self, engine: Engine) -> None:
+        """A batch is durable."""
+
+    def lost(self, why: str) -> None:
+        """The claim or the partitions went to another instance."""
+
+    def store_failed(self, error: str) -> None:
+        """A commit failed and will be tried again."""
+
+    def gaps(self, gaps: Mapping[str, int]) -> None:
+        """Records are missing before the start, and the operator has accepted it."""
+
+    def crowded(self, waiting: int) -> None:
+        """The outbox is full; reading pauses until sinks have taken some."""
+
+
+class Router:
+    """Which sinks a finding goes to: all that want its severity, none in shadow mode."""
+
+    def __init__(self, floors: Mapping[str, Severity]) -> None:
+        """Take the least severity of each sink, by name."""
+        self._floors = dict(floors)
+
+    def route(self, finding: Finding) -> Routed:
+        """A finding with its sinks."""
+        if finding.mode is not Mode.ENFORCE:
+            return Routed(finding, ())
+        return Routed(finding, tuple(name for name, floor in self._floors.items() if finding.severity >= floor))
+
+
+class Pipeline:
+    """Runs until its source ends or `stop` is called."""
+
+    def __init__(
+        self,
+        source: Source,
+        store: Store,
+        make_engine: Callable[[], Engine],
+        router: Router,
+        observer: Observer,
+        *,
+        crowded: int,
+        committed: Callable[[], None],
+    ) -> None:
+        """Take the parts.
+
+        Args:
+            source: where records come from.
+            store: where everything goes.
+            make_engine: makes an engine without memory.
+            router: decides on sinks.
+            observer: counts and tells.
+            crowded: pause reading while this many lines wait for delivery.
+            committed: called after each commit that put something into the outbox.
+        """
+        self._source, self._store, self._make_engine = source, store, make_engine
+        self._router, self._observer = router, observer
+        self._crowded, self._committed = crowded, committed
+        self._stopping = asyncio.Event()
+        self._renew = False
+        self.active = False
+        self.engine = make_engine()
+
+    def stop(self) -> None:
+        """Finish the batch in hand, then end `run`."""
+        self._stopping.set()
+
+    def renew(self, make_engine: Callable[[], Engine], router: Router) -> None:
+        """After the batch in hand go on with other declarations, rules or sinks, and the same memory."""
+        self._make_engine, self._router, self._renew = make_engine, router, True
+
+    async def run(self) -> None:
+        """Read until the end. Raises what the source or the store cannot get over."""
+        while not self._stopping.is_set():
+            streams = await self._or_stop(self._source.assigned())
+            if streams is None:
+                return
+            claim = await self._store.claim()
+            self._source.claimed(claim.number)
+            try:
+                await self._source.seek(claim.positions)
+                if await self._session(streams, claim):
+                    return
+            except (Reassigned, Fenced) as lost:
+                self._observer.lost(str(lost) or "partitions were reassigned")
+            finally:
+                self.active = False
+
+    async def _session(self, streams: Sequence[str], claim: Claim) -> bool:
+        """Read with one claim; returns whether the input has ended."""
+        session = _Session(self._make_engine(), claim)
+        session.engine.watermark.expect(streams)
+        self.engine = session.engine
+        gaps = getattr(self._source, "gaps", None)
+        if gaps:
+            self._observer.gaps(gaps)
+        self.active, self._renew = True, False
+        writing: asyncio.Task[None] | None = None
+        try:
+            while not (self._stopping.is_set() or self._renew):
+                batch = await self._source.read(session.engine.watermark.seen)
+                if not batch.records and not batch.ended and session.nothing_waits():
+                    continue
+                commit, crowded = await self._compute(session, batch), self._store.backlog() >= self._crowded
+                if writing is not None:
+                    await writing
+                writing = asyncio.create_task(self._write(session, commit)) if commit is not None else None
+                if batch.ended:
+                    return True
+                if crowded:
+                    await self._wait_for_room()
+        finally:
+            if writing is not None:
+                await writing
+        return False
+
+    async def _compute(self, session: _Session, batch: Batch) -> Commit | None:
+        """Decode and step a batch in slices; returns what to write, None if nothing changed."""
+        records, rejects, routed = batch.records, list[Reject](), list[Routed]()
+        changed = bool(records)
+        for start in range(0, max(len(records), 1), SLICE):
+            part = records[start : start + SLICE]
+            last = start + SLICE >= len(records)
+            decoded = [(record.stream, decode(record.value, record.timestamp)) for record in part]
+            rejects += [
+                _reject(record, result)
+                for record, (_, result) in zip(part, decoded, strict=True)
+                if isinstance(result, Rejected)
+            ]
+            out = session.engine.step(decoded, batch.at_end if last else (), batch.elapsed if last else 0)
+            outputs = [out, session.engine.flush()] if last and batch.ended else [out]
+            for output in outputs:
+                changed = changed or bool(output.judged or output.findings)
+                routed += [self._router.route(finding) for finding in output.findings]
+                self._observer.stepped(output, session.engine)
+            await asyncio.sleep(0)
+        if not changed:
+            return None
+        return Commit(session.moves(records), session.memory.changes(), routed, rejects)
+
+    async def _write(self, session: _Session, commit: Commit) -> None:
+        while True:
+            try:
+                await self._store.commit(commit)
+                break
+            except StoreError as error:
+                self._observer.store_failed(str(error))
+                if self._stopping.is_set():
+                    raise
+                await asyncio.sleep(_RETRY_SECONDS)
+        self._observer.committed(session.engine)
+        if commit.routed:
+            self._committed()
+        if commit.moves:
+            await self._source.committed({move.stream: move.next for move in commit.moves})
+
+    async def _wait_for_room(self) -> None:
+        self._observer.crowded(self._store.backlog())
+        while self._store.backlog() >= self._crowded and not self._stopping.is_set():  # noqa: ASYNC110
+            await asyncio.sleep(_CROWDED_SECONDS)
+
+    async def _or_stop(self, wanted: Awaitable[list[str]]) -> list[str] | None:
+        work = asyncio.ensure_future(wanted)
+        stop = asyncio.ensure_future(self._stopping.wait())
+        done, _ = await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        if work in done:
+            return await work
+        work.cancel()
+        return None
+
+
+class _Session:
+    """What one claim on the store holds in memory."""
+
+    def __init__(self, engine: Engine, claim: Claim) -> None:
+        self.engine = engine
+        self.memory = Memory(engine)
+        self.memory.restore(claim.rows)
+        self._positions = dict(claim.positions)
+
+    def moves(self, records: Sequence[Record]) -> list[Move]:
+        """How a batch moves the positions of its streams."""
+        nexts: dict[str, int] = {}
+        for record in records:
+            nexts[record.stream] = record.offset + 1
+        moves = [Move(stream, self._positions.get(stream), offset) for stream, offset in nexts.items()]
+        self._positions.update(nexts)
+        return moves
+
+    def nothing_waits(self) -> bool:
+        """Whether the passing of time alone can change nothing."""
+        engine = self.engine
+        return not (engine.join.open or engine.order.waiting or engine.detector.is_waiting())
+
+
+def _reject(record: Record, result: Rejected) -> Reject:
+    return Reject(record.stream, record.offset, result.reason.value, result.detail, redacted(record.value))
