@@ -1,0 +1,21 @@
+"""What every test may ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import settings
+
+from tests.servers.kafka import KafkaServer
+
+# Machines differ in speed and the laws do not: no deadline for an example.
+settings.register_profile("kmwatch", deadline=None, print_blob=True)
+settings.load_profile("kmwatch")
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
+    """One broker for the whole run. A test makes its own topics, and a test that stops it starts its own."""
+    with KafkaServer(tmp_path_factory.mktemp("kafka")) as server:
+        yield server
