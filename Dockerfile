@@ -1,0 +1,42 @@
+# syntax=docker/dockerfile:1
+# docker build -t kmwatch .
+# docker run --read-only --cap-drop ALL --security-opt no-new-privileges \
+#     -v ./kmwatch.yaml:/etc/kmwatch/kmwatch.yaml:ro -v kmwatch-state:/var/lib/kmwatch kmwatch
+
+FROM python:3.11-slim-bookworm AS build
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
+WORKDIR /src
+# The locked packages first: they change seldom, and so stay in the cache of layers.
+COPY requirements.lock requirements-build.lock ./
+RUN python -m venv /opt/kmwatch \
+    && /opt/kmwatch/bin/pip install --require-hashes --only-binary :all: -r requirements.lock \
+    && python -m venv /opt/build \
+    && /opt/build/bin/pip install --require-hashes --only-binary :all: -r requirements-build.lock
+COPY pyproject.toml README.md LICENSE ./
+COPY config config
+COPY kmwatch kmwatch
+RUN /opt/build/bin/pip wheel --no-deps --no-index --no-build-isolation --wheel-dir /tmp/wheel . \
+    && /opt/kmwatch/bin/pip install --no-deps --no-index /tmp/wheel/*.whl \
+    && /opt/kmwatch/bin/python -m compileall -q /opt/kmwatch \
+    && /opt/kmwatch/bin/pip uninstall --yes --quiet pip setuptools
+
+FROM python:3.11-slim-bookworm
+LABEL org.opencontainers.image.title="kmwatch" \
+      org.opencontainers.image.description="Watches who reads the secrets of OpenStack's Key Manager" \
+      org.opencontainers.image.licenses="Apache-2.0"
+RUN groupadd --system --gid 10001 kmwatch \
+    && useradd --system --uid 10001 --gid kmwatch --home-dir /var/lib/kmwatch --shell /usr/sbin/nologin kmwatch \
+    && install -d -o kmwatch -g kmwatch -m 0700 /var/lib/kmwatch
+COPY --from=build /opt/kmwatch /opt/kmwatch
+ENV PATH=/opt/kmwatch/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+USER 10001:10001
+# The store's relative path (store: {sqlite: {path: kmwatch.db}}) ends up on the volume.
+WORKDIR /var/lib/kmwatch
+VOLUME /var/lib/kmwatch
+EXPOSE 9464
+STOPSIGNAL SIGTERM
+# Asks the daemon itself, on the port of http: {listen: ...}.
+HEALTHCHECK --interval=15s --timeout=5s --start-period=30s --retries=3 \
+    CMD ["python", "-c", "import urllib.request as u; u.build_opener(u.ProxyHandler({})).open('http://127.0.0.1:9464/healthz', timeout=4)"]
+ENTRYPOINT ["kmwatch"]
+CMD ["run", "-c", "/etc/kmwatch/kmwatch.yaml"]
