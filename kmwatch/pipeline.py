@@ -4,7 +4,7 @@ Read it downwards:
 
     read -> decode -> step (join, order, match, detect) -> commit (state, offsets, outbox) -> tell the source
 
-The commit of one batch runs while the next is fetched and computed. Whoever loses the claim on the store, or its
+While one batch is computed, the one before it is committed and the one after it is fetched. Whoever loses the claim on the store, or its
 partitions, throws its memory away and begins again from the store: nothing in here is worth more than that.
 """
 
@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Protocol
+from contextlib import suppress
+from typing import Protocol, TypeVar
 
 from kmwatch.core.model import Finding, Mode, Severity
 from kmwatch.core.record import Rejected
@@ -38,6 +39,8 @@ from kmwatch.wire.cadf import decode
 SLICE = 500  # records computed between two chances for the event loop: heartbeats, deliveries, HTTP
 _RETRY_SECONDS = 1.0
 _CROWDED_SECONDS = 0.2
+
+T = TypeVar("T")
 
 
 class Observer(Protocol):
@@ -119,20 +122,34 @@ class Pipeline:
 
     async def run(self) -> None:
         """Read until the end. Raises what the source or the store cannot get over."""
-        while not self._stopping.is_set():
-            streams = await self._or_stop(self._source.assigned())
-            if streams is None:
-                return
-            claim = await self._store.claim()
-            self._source.claimed(claim.number)
-            try:
-                await self._source.seek(claim.positions)
-                if await self._session(streams, claim):
-                    return
-            except (Reassigned, Fenced) as lost:
-                self._observer.lost(str(lost) or "partitions were reassigned")
-            finally:
-                self.active = False
+        with suppress(_Stopped):
+            while not self._stopping.is_set():
+                streams = await self._or_stop(self._source.assigned())
+                claim = await self._persist(self._store.claim)
+                self._source.claimed(claim.number)
+                self._committed()  # an earlier claimant may have left lines undelivered
+                try:
+                    await self._or_stop(self._source.seek(claim.positions))
+                    await self._begin(claim)
+                    if await self._session(streams, claim):
+                        return
+                except (Reassigned, Fenced) as lost:
+                    self._observer.lost(str(lost) or "partitions were reassigned")
+                finally:
+                    self.active = False
+
+    async def _begin(self, claim: Claim) -> None:
+        """Store where streams begin, if the source has chosen that: the next start must not choose again.
+
+        Otherwise a topic read from its latest record on would lose what comes while kmwatch is down, and one of
+        its partitions that has had no record yet would be read from its first.
+        """
+        starts: Mapping[str, int] = getattr(self._source, "starts", {})
+        known = claim.positions
+        moves = [Move(stream, known.get(stream), at) for stream, at in starts.items() if known.get(stream) != at]
+        if moves:
+            await self._persist(lambda: self._store.commit(Commit(moves, [], [], [])))
+            known.update({move.stream: move.next for move in moves})
 
     async def _session(self, streams: Sequence[str], claim: Claim) -> bool:
         """Read with one claim; returns whether the input has ended."""
@@ -144,10 +161,15 @@ class Pipeline:
             self._observer.gaps(gaps)
         self.active, self._renew = True, False
         writing: asyncio.Task[None] | None = None
+        reading = self._read(session)
         try:
             while not (self._stopping.is_set() or self._renew):
-                batch = await self._source.read(session.engine.watermark.seen)
+                batch = await reading
+                if not batch.ended:
+                    reading = self._read(session)  # the next batch comes while this one is computed
                 if not batch.records and not batch.ended and session.nothing_waits():
+                    if writing is not None and writing.done():
+                        await writing  # a fence must be heard of in quiet hours too
                     continue
                 commit, crowded = await self._compute(session, batch), self._store.backlog() >= self._crowded
                 if writing is not None:
@@ -158,9 +180,14 @@ class Pipeline:
                 if crowded:
                     await self._wait_for_room()
         finally:
+            reading.cancel()
+            await asyncio.wait({reading})
             if writing is not None:
                 await writing
         return False
+
+    def _read(self, session: _Session) -> asyncio.Future[Batch]:
+        return asyncio.ensure_future(self._or_stop(self._source.read(session.engine.watermark.seen)))
 
     async def _compute(self, session: _Session, batch: Batch) -> Commit | None:
         """Decode and step a batch in slices; returns what to write, None if nothing changed."""
@@ -187,35 +214,48 @@ class Pipeline:
         return Commit(session.moves(records), session.memory.changes(), routed, rejects)
 
     async def _write(self, session: _Session, commit: Commit) -> None:
-        while True:
-            try:
-                await self._store.commit(commit)
-                break
-            except StoreError as error:
-                self._observer.store_failed(str(error))
-                if self._stopping.is_set():
-                    raise
-                await asyncio.sleep(_RETRY_SECONDS)
+        await self._persist(lambda: self._store.commit(commit))
         self._observer.committed(session.engine)
         if commit.routed:
             self._committed()
         if commit.moves:
             await self._source.committed({move.stream: move.next for move in commit.moves})
 
+    async def _persist(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Have the store do it, however long it is in trouble; raises StoreError only where we are to stop."""
+        while True:
+            try:
+                return await work()
+            except StoreError as error:
+                self._observer.store_failed(str(error))
+                if self._stopping.is_set():
+                    raise
+                await asyncio.sleep(_RETRY_SECONDS)
+
     async def _wait_for_room(self) -> None:
+        """Hold back while the outbox is full. Raises Fenced: whoever is fenced delivers nothing, so waits in vain."""
         self._observer.crowded(self._store.backlog())
-        while self._store.backlog() >= self._crowded and not self._stopping.is_set():  # noqa: ASYNC110
+        while self._store.backlog() >= self._crowded and not self._stopping.is_set():
+            await self._persist(lambda: self._store.commit(Commit([], [], [], [])))  # changes nothing: asks the fence
             await asyncio.sleep(_CROWDED_SECONDS)
 
-    async def _or_stop(self, wanted: Awaitable[list[str]]) -> list[str] | None:
+    async def _or_stop(self, wanted: Awaitable[T]) -> T:
+        """What the source answers; raises _Stopped if we are to stop before it does."""
         work = asyncio.ensure_future(wanted)
         stop = asyncio.ensure_future(self._stopping.wait())
-        done, _ = await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
-        stop.cancel()
-        if work in done:
-            return await work
-        work.cancel()
-        return None
+        try:
+            await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                return work.result()
+            raise _Stopped
+        finally:
+            stop.cancel()
+            work.cancel()
+            await asyncio.wait({work, stop})
+
+
+class _Stopped(Exception):  # noqa: N818  (an event, not a failure)
+    """We were told to stop while we waited."""
 
 
 class _Session:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -12,6 +13,11 @@ from tests.servers.kafka import KafkaServer
 # Machines differ in speed and the laws do not: no deadline for an example.
 settings.register_profile("kmwatch", deadline=None, print_blob=True)
 settings.load_profile("kmwatch")
+
+
+def pytest_configure() -> None:
+    """A run that is told to end (a CI's time is up) ends its servers too, as with Ctrl-C."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

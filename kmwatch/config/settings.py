@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from kmwatch.config.base import Model
-from kmwatch.config.problems import listed, suggest
+from kmwatch.config.problems import listed
 from kmwatch.config.sinks import Sink, unique_names
 from kmwatch.config.sources import Source
 from kmwatch.config.values import (
@@ -149,7 +149,7 @@ def _rule(name: str) -> str:
         return name
     if name in _CATALOGUE:
         raise ValueError(f"{name} is not available in this release; available: {listed(RULES)}")
-    raise ValueError(f'there is no detection "{name}"{suggest(name, RULES) or "; known: " + listed(RULES)}')
+    raise ValueError(f'there is no detection "{name}"; available: {listed(RULES)}')
 
 
 def _fits(detections: dict[str, Detection]) -> dict[str, Detection]:

@@ -30,6 +30,10 @@ _WORDS: Mapping[str, bool | None] = {
     **dict.fromkeys(("true", "True", "TRUE"), True),
     **dict.fromkeys(("false", "False", "FALSE"), False),
 }
+_TAGS = frozenset(  # what PyYAML gives to values without a tag of their own
+    f"tag:yaml.org,2002:{name}"
+    for name in ("map", "seq", "str", "null", "bool", "int", "float", "timestamp", "value", "merge")
+)
 _WHOLE = re.compile(r"0|-?[1-9][0-9]{0,17}")
 
 
@@ -135,11 +139,13 @@ class _Builder:
             raise _RefusedError(line, (), f"has more than {_MOST_NODES} values, aliases included; shorten it")
         if depth > _DEEPEST:
             raise _RefusedError(line, (), f"is nested more than {_DEEPEST} levels deep; flatten it")
+        if node.tag not in _TAGS:
+            raise _RefusedError(line, where, f"the tag {node.tag} is not supported; remove it")
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, where, depth)
         if isinstance(node, yaml.SequenceNode):
             return [self.build(item, (*where, index), depth + 1) for index, item in enumerate(node.value)]
-        return self._scalar(node, where)
+        return self._scalar(node)
 
     def _mapping(self, node: yaml.MappingNode, where: Where, depth: int) -> Plain:
         result: dict[str, Plain] = {}
@@ -160,10 +166,9 @@ class _Builder:
             result[key] = self.build(value_node, here, depth + 1)
         return result
 
-    def _scalar(self, node: yaml.Node, where: Where) -> Plain:
+    @staticmethod
+    def _scalar(node: yaml.Node) -> Plain:
         text = str(node.value)
-        if node.tag.startswith("!"):
-            raise _RefusedError(node.start_mark.line + 1, where, f"the tag {node.tag} is not supported; remove it")
         if not isinstance(node, yaml.ScalarNode) or node.style is not None:
             return text
         if text in _WORDS:

@@ -61,7 +61,8 @@ def validate(
     except ValidationError as error:
         for details in error.errors(include_url=False, include_input=False):
             path = _real(details, value)
-            if path in empty or (details["type"] == "too_short" and _at(value, path)):
+            follows = details["type"] == "value_error" and any(e[: len(path)] == path for e in empty)
+            if path in empty or follows or (details["type"] == "too_short" and _at(value, path)):
                 continue  # said already; and a list is not short because what is in it is wrong
             shown = _ABSENT if (*where, *path) in document.hidden else _at(value, path)
             message = _message(details, model, path, shown)

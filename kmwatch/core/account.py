@@ -1,12 +1,11 @@
 """The account: what became of every record and of everything that was found. Nothing vanishes.
 
 For each stream: consumed = ignored + rejected + duplicate + joined + waiting in an open join.
-For events: made = evaluated + waiting in order. For hits of rules: hits = lines + suppressed.
+For events: made = evaluated + waiting in order. Every hit of a rule made a line or is suppressed; a finding's
+closing line may come from time alone.
 """
 
 from __future__ import annotations
-
-from collections import Counter
 
 from msgspec import Struct, field
 
@@ -52,8 +51,9 @@ def count(into: dict[str, int], key: str, more: int = 1) -> None:
 
 
 class Tally(Struct):
-    """What one step did, for the metrics. Counters by label values, added up once a batch."""
+    """What one step did, for the metrics."""
 
-    joins: Counter[str] = field(default_factory=Counter)
+    joins: dict[str, int] = field(default_factory=dict)  # by what became of a record in the join
+    timed_out: int = 0
     late: int = 0
     unanswered: int = 0  # requests whose response never came

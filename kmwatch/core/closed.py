@@ -11,7 +11,8 @@ from hashlib import blake2b
 
 GENERATION = 131_072
 _DIGEST = 16
-_COMPLETE = -1  # every slot
+_REQUEST_ID = 40  # characters of "req-" and a UUID
+_EVERYTHING = b"\xff"  # packed form of -1: every slot was seen
 
 
 class ClosedKeys:
@@ -25,33 +26,37 @@ class ClosedKeys:
         self.fresh = bytearray()  # what was added since the last commit, packed
         self.turned = False  # a generation was forgotten since the last commit
 
-    def add(self, key: str, slots: int, *, complete: bool) -> None:
-        """Remember a closed request and what was seen of it."""
-        self._put(_digest(key), _COMPLETE if complete else slots, fresh=True)
+    def add(self, digest: bytes, slots: int) -> None:
+        """Remember a closed request, by the digest of its key, and what was seen of it (-1: everything)."""
+        self.fresh += digest
+        self.fresh += _EVERYTHING if slots < 0 else slots.to_bytes(1)
+        self._put(digest, slots)
 
-    def slots(self, key: str) -> int:
+    def slots(self, digest: bytes) -> int:
         """The slots seen of a closed request: 0 if it is not known, all bits if it was complete."""
-        digest = _digest(key)
         return self._young.get(digest, 0) or self._old.get(digest, 0)
 
     def restore(self, packed: bytes) -> None:
         """Take back what `fresh` held in an earlier commit; call in the order of commits."""
         step = _DIGEST + 1
         for at in range(0, len(packed), step):
-            self._put(
-                packed[at : at + _DIGEST],
-                int.from_bytes(packed[at + _DIGEST : at + step], signed=True),
-                fresh=False,
-            )
+            slots = packed[at + _DIGEST]
+            self._put(packed[at : at + _DIGEST], -1 if slots == _EVERYTHING[0] else slots)
 
-    def _put(self, digest: bytes, slots: int, *, fresh: bool) -> None:
-        before = self._young.get(digest, 0)
-        self._young[digest] = before | slots
-        if fresh:
-            self.fresh += digest + (slots if slots < 0 else slots & 0x7F).to_bytes(1, signed=True)
-        if len(self._young) >= self._generation:
-            self._old, self._young, self.turned = self._young, {}, True
+    def _put(self, digest: bytes, slots: int) -> None:
+        young = self._young
+        young[digest] = slots if slots < 0 else young.get(digest, 0) | slots
+        if len(young) >= self._generation:
+            self._old, self._young, self.turned = young, {}, True
 
 
-def _digest(key: str) -> bytes:
+def digest_of(key: str) -> bytes:
+    """16 bytes for a join key: the UUID's own of a request id as oslo.middleware makes it, else a hash."""
+    if len(key) == _REQUEST_ID and key.startswith("req-"):
+        try:
+            digest = bytes.fromhex(key[4:].replace("-", ""))
+        except ValueError:
+            digest = b""
+        if len(digest) == _DIGEST:
+            return digest
     return blake2b(key.encode("utf-8", "surrogatepass"), digest_size=_DIGEST).digest()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from msgspec import Struct
+
 from kmwatch.core.model import AddressSource, AuditEvent, Evidence, Failure, Kind, Outcome, Target, Witness
 from kmwatch.core.record import AuditRecord, Slot
-from kmwatch.core.route import Route, Verb, route
+from kmwatch.core.route import Verb, route
 
 _VERBS = {"read": Verb.READ, "create": Verb.WRITE, "update": Verb.WRITE, "delete": Verb.DELETE}
 _FAILURES = {401: Failure.UNAUTHENTICATED, 403: Failure.DENIED, 404: Failure.NOT_FOUND}
@@ -12,16 +14,36 @@ _POSTED = (Kind.CREATE, Kind.CONTAINER_CREATE, Kind.ORDER_CREATE)
 _SEEN = (Witness.CADF,)
 _NOT_ALLOWED = 405
 _BOTH = Slot.CADF_REQUEST | Slot.CADF_RESPONSE
-_ROUTES: dict[tuple[str, bool], Route] = {}  # a cache of a pure function
+_OTHER = Kind.OTHER
+_EVIDENCE = {  # by: something contradicts, both halves were seen
+    (True, True): Evidence.CONTRADICTORY,
+    (True, False): Evidence.CONTRADICTORY,
+    (False, True): Evidence.COMPLETE,
+    (False, False): Evidence.PARTIAL,
+}
+
+
+class _Way(Struct, frozen=True, gc=False):
+    """All that path, action and success decide of an event."""
+
+    kind: Kind
+    method: str | None
+    path: str
+    target: Target
+    flag: str | None
+
+
+_ROUTES: dict[tuple[str, str, bool], _Way] = {}  # a cache of a pure function
 _ROUTES_MAX = 16_384
 _ROUTE_LONGEST = 512  # longer paths are not worth their memory
 
 
-def audit_event(records: list[AuditRecord], *, proxy_expected: bool, late: bool) -> AuditEvent:
+def audit_event(records: list[AuditRecord], slots: int, *, proxy_expected: bool, late: bool) -> AuditEvent:
     """Make the event of a request.
 
     Args:
         records: what was seen of it, at least one; of each slot one, except where copies contradict each other.
+        slots: the slots of all that was seen of it, of records that are no longer at hand too.
         proxy_expected: a proxy log should prove the address, so one that only the audit event shows is unproven.
         late: a record came later than the allowed lateness.
 
@@ -29,24 +51,23 @@ def audit_event(records: list[AuditRecord], *, proxy_expected: bool, late: bool)
         The event. The response's word counts before the request's; of contradicting copies the least in a fixed
         order, so that the order of arrival decides nothing.
     """
-    best, slots, clashes = _best(records)
+    best, flags = _best(records)
     status, outcome, failure = _outcome(best)
-    way = _route(best.path_raw, outcome is Outcome.SUCCESS)
-    verb = _VERBS.get(best.action.partition("/")[0], Verb.UNKNOWN)
-    kind = Kind.OTHER if status == _NOT_ALLOWED else way.kind(verb)
-    flags = [*best.flags]
-    if kind is Kind.METADATA_READ and way.path.count("/") == 3:  # noqa: PLR2004  (/v1/secrets/{id})
-        flags.append("accept_unknown")
-    if not way.routed and outcome is Outcome.SUCCESS and way.target_type != "unknown":
-        flags.append("unrouted_success")
+    served = outcome is Outcome.SUCCESS
+    action = best.action
+    way = _ROUTES.get((best.path_raw, action, served)) or _way(best.path_raw, action, served)
+    kind = _OTHER if status == _NOT_ALLOWED else way.kind
+    evidence = _EVIDENCE[bool(flags), slots == _BOTH]
+    if way.flag is not None:
+        flags.append(way.flag)
     if slots != _BOTH:
-        flags.append("request_missing" if Slot.CADF_RESPONSE in slots else "response_missing")
+        flags.append("request_missing" if slots & Slot.CADF_RESPONSE else "response_missing")
     if proxy_expected and best.initiator.address_source is AddressSource.AUDIT:
         flags.append("address_unproven")
     if late:
         flags.append("late")
-    flags.extend(clashes)
-    evidence = Evidence.CONTRADICTORY if clashes else Evidence.COMPLETE if slots == _BOTH else Evidence.PARTIAL
+    if best.flags:
+        flags.extend(best.flags)
     return AuditEvent(
         event_id(best.key),
         best.event_time,
@@ -54,16 +75,16 @@ def audit_event(records: list[AuditRecord], *, proxy_expected: bool, late: bool)
         outcome,
         failure,
         status,
-        _method(best.action, verb, kind, outcome),
+        way.method,
         way.path,
         best.path_raw,
         best.request_id,
         best.global_request_id,
         best.initiator,
-        Target(way.target_type, way.target_id, way.addressed),
+        way.target,
         evidence,
         _SEEN,
-        tuple(sorted(flags)),
+        tuple(sorted(flags)) if flags else (),
     )
 
 
@@ -72,23 +93,28 @@ def event_id(key: str) -> str:
     return f"api:{key}"
 
 
-def _best(records: list[AuditRecord]) -> tuple[AuditRecord, Slot, list[str]]:
-    if len(records) == 2 and records[0].slot != records[1].slot:  # noqa: PLR2004  (the common case, without the reprs)
-        records = records if records[0].slot > records[1].slot else records[::-1]
-    elif len(records) > 1:
+def _best(records: list[AuditRecord]) -> tuple[AuditRecord, list[str]]:
+    """The record whose word counts, and what contradicts what.
+
+    The common case, one request and one response that agree, goes without the ordering of the general one.
+    """
+    if len(records) == 2 and records[0].slot + records[1].slot == _BOTH:  # noqa: PLR2004
+        request, response = records if records[0].slot == Slot.CADF_REQUEST else records[::-1]
+        return response, [] if _agree(response, request) else ["phases_disagree"]
+    if len(records) > 1:
         records = sorted(records, key=_preference)
-    best, slots, clashes = records[0], records[0].slot, []
+    best, slots, clashes = records[0], records[0].slot, set[str]()
     for other in records[1:]:
         if other.slot & slots:
-            clashes.append("conflicting_duplicate")
+            clashes.add("conflicting_duplicate")
         elif not _agree(best, other):
-            clashes.append("phases_disagree")
+            clashes.add("phases_disagree")
         slots |= other.slot
-    return best, slots, sorted(set(clashes))
+    return best, sorted(clashes)
 
 
 def _preference(record: AuditRecord) -> tuple[int, str]:
-    return -int(record.slot), repr(record)
+    return -record.slot, repr(record)
 
 
 def _agree(response: AuditRecord, request: AuditRecord) -> bool:
@@ -101,7 +127,7 @@ def _agree(response: AuditRecord, request: AuditRecord) -> bool:
 
 def _outcome(record: AuditRecord) -> tuple[int | None, Outcome, Failure | None]:
     status = record.status
-    if Slot.CADF_RESPONSE not in record.slot:
+    if not record.slot & Slot.CADF_RESPONSE:
         return None, Outcome.UNKNOWN, None
     if status is None:
         failed = record.outcome == "failure"
@@ -113,24 +139,30 @@ def _outcome(record: AuditRecord) -> tuple[int | None, Outcome, Failure | None]:
     return status, Outcome.FAILURE, _FAILURES.get(status, failure)
 
 
-def _method(action: str, verb: Verb, kind: Kind, outcome: Outcome) -> str | None:
+def _method(action: str, verb: Verb, kind: Kind, *, served: bool) -> str | None:
     """The HTTP method where CADF's action leaves no doubt: GET and HEAD, and PUT, PATCH and POST, share one."""
-    if action == "read/list" or (verb is Verb.READ and outcome is Outcome.SUCCESS):
+    if action == "read/list" or (verb is Verb.READ and served):
         return "GET"
     if verb is Verb.DELETE:
         return "DELETE"
     if action == "create" or kind in _POSTED:
         return "POST"
-    return "PUT" if kind is Kind.PAYLOAD_WRITE and outcome is Outcome.SUCCESS else None
+    return "PUT" if kind is Kind.PAYLOAD_WRITE and served else None
 
 
-def _route(path: str, served: bool) -> Route:  # noqa: FBT001
-    key = path, served
-    way = _ROUTES.get(key)
-    if way is None:
-        way = route(path, served=served)
-        if len(path) <= _ROUTE_LONGEST:
-            if len(_ROUTES) >= _ROUTES_MAX:
-                _ROUTES.clear()
-            _ROUTES[key] = way
+def _way(path: str, action: str, served: bool) -> _Way:  # noqa: FBT001
+    found = route(path, served=served)
+    verb = _VERBS.get(action.partition("/")[0], Verb.UNKNOWN)
+    kind = found.kind(verb)
+    flag = None
+    if kind is Kind.METADATA_READ and found.path.count("/") == 3:  # noqa: PLR2004  (/v1/secrets/{id})
+        flag = "accept_unknown"
+    elif served and not found.routed and found.target_type != "unknown":
+        flag = "unrouted_success"
+    target = Target(found.target_type, found.target_id, found.addressed)
+    way = _Way(kind, _method(action, verb, kind, served=served), found.path, target, flag)
+    if len(path) + len(action) <= _ROUTE_LONGEST:
+        if len(_ROUTES) >= _ROUTES_MAX:
+            _ROUTES.clear()
+        _ROUTES[path, action, served] = way
     return way

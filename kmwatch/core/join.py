@@ -9,19 +9,18 @@ was closed without it still counts.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from enum import Enum
 
-from msgspec import Struct
+from msgspec import Struct, field
 
-from kmwatch.core.closed import ClosedKeys
+from kmwatch.core.closed import ClosedKeys, digest_of
 from kmwatch.core.event import audit_event
-from kmwatch.core.model import AuditEvent, Micros
+from kmwatch.core.model import AuditEvent, Micros, Word
 from kmwatch.core.record import AuditRecord, Slot
 
 _MOST_COPIES = 8  # contradicting copies kept of one request; whoever writes more adds nothing
 
 
-class Joined(Enum):
+class Joined(Word):
     """What became of a record that was handed to the join."""
 
     WAITING = "waiting"  # it opened or joined a request that is not complete
@@ -31,14 +30,30 @@ class Joined(Enum):
 
 
 class OpenRequest(Struct):
-    """A request that still waits for records. `streams[i]` is where `records[i]` came from, for the account."""
+    """A request that still waits for records. `streams[i]` is where `records[i]` came from, for the account.
 
-    records: list[AuditRecord]
-    streams: list[str]
+    Most requests are open with one record and close with their second, so the first needs no list.
+    """
+
+    first: AuditRecord
+    first_stream: str
+    digest: bytes  # of the join key
     slots: int
     began: Micros  # least event time of its records: later events may not overtake it
     deadline: Micros
     late: bool = False
+    others: list[AuditRecord] = field(default_factory=list)
+    other_streams: list[str] = field(default_factory=list)
+
+    @property
+    def records(self) -> list[AuditRecord]:
+        """All that was seen of it."""
+        return [self.first, *self.others]
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """Where it was seen."""
+        return (self.first_stream, *self.other_streams)
 
 
 class Closed(Struct, frozen=True, gc=False):
@@ -46,23 +61,22 @@ class Closed(Struct, frozen=True, gc=False):
 
     event: AuditEvent
     streams: tuple[str, ...]
-    timed_out: bool
 
 
 class Join:
-    """Open requests, bounded. State that must outlive the process: `open`, `closed` (see state.py)."""
+    """Open requests, bounded. State that must outlive the process: `open` and `closed` (see state.py)."""
 
-    def __init__(self, expected: Slot, settle: Micros, limit: int, *, proxy_expected: bool = False) -> None:
+    def __init__(self, expected: int, settle: Micros, limit: int, *, proxy_expected: bool = False) -> None:
         """Set the slots that complete a request, how long to wait for them, and how many may be open."""
         self.open: dict[str, OpenRequest] = {}
         self.closed = ClosedKeys()
         self.evicted = 0
-        self._expected = int(expected)
+        self.grown: set[str] = set()  # keys that got another record since the last commit and are still open
+        self._expected = expected
         self._settle = settle
         self._limit = limit
         self._proxy_expected = proxy_expected
         self._next_deadline: Micros | None = None
-        self.changed: set[str] = set()  # keys opened, changed or closed since the last commit
 
     def add(self, record: AuditRecord, stream: str, *, late: bool) -> tuple[Joined, Closed | None]:
         """Take one record.
@@ -73,57 +87,59 @@ class Join:
         key = record.key
         request = self.open.get(key)
         if request is None:
-            return self._first(record, stream, late)
-        slot = int(record.slot)
-        if slot & request.slots and (record in request.records or len(request.records) >= _MOST_COPIES):
+            return self._first(record, stream, late=late)
+        slot = record.slot
+        if slot & request.slots and (record in request.records or len(request.others) >= _MOST_COPIES - 1):
             return Joined.DUPLICATE, None
-        request.records.append(record)
-        request.streams.append(stream)
+        request.others.append(record)
+        request.other_streams.append(stream)
         request.slots |= slot
         request.late = request.late or late
-        request.began = min(request.began, record.event_time)
-        self.changed.add(key)
-        if request.slots & self._expected != self._expected:
-            return Joined.WAITING, None
-        return Joined.COMPLETE, self._close(key, timed_out=False)
+        if request.slots & self._expected == self._expected:
+            del self.open[key]
+            return Joined.COMPLETE, self._close(request)
+        if record.event_time < request.began:
+            request.began = record.event_time
+        self.grown.add(key)
+        return Joined.WAITING, None
 
-    def _first(self, record: AuditRecord, stream: str, late: bool) -> tuple[Joined, Closed | None]:  # noqa: FBT001
-        key, slot = record.key, int(record.slot)
-        seen = self.closed.slots(key)
+    def _first(self, record: AuditRecord, stream: str, *, late: bool) -> tuple[Joined, Closed | None]:
+        key, slot = record.key, record.slot
+        digest = digest_of(key)
+        seen = self.closed.slots(digest)
         if seen & slot == slot:
             return Joined.DUPLICATE, None
-        if seen and Slot.CADF_RESPONSE not in record.slot:
-            self.closed.add(key, seen | slot, complete=False)  # it adds nothing to what the response said
+        if seen and not slot & Slot.CADF_RESPONSE:
+            self.closed.add(digest, seen | slot)  # it adds nothing to what the response said
             return Joined.LATE_PART, None
-        deadline = record.observed_time + self._settle
-        request = OpenRequest([record], [stream], slot, record.event_time, deadline, late or bool(seen))
-        self.open[key] = request
-        self.changed.add(key)
+        began, deadline = record.event_time, record.observed_time + self._settle
+        request = OpenRequest(record, stream, digest, slot | seen, began, deadline, late or seen != 0)
         if seen:
-            return Joined.LATE_PART, self._close(key, timed_out=False)
+            return Joined.LATE_PART, self._close(request)
         if slot & self._expected == self._expected:
-            return Joined.COMPLETE, self._close(key, timed_out=False)
+            return Joined.COMPLETE, self._close(request)
+        self.open[key] = request
         if self._next_deadline is None or deadline < self._next_deadline:
             self._next_deadline = deadline
         return Joined.WAITING, None
 
-    def expire(self, watermark: Micros) -> list[Closed]:
+    def expire(self, watermark: Micros | None) -> list[Closed]:
         """Close the requests whose settle time is over, and the oldest of too many."""
         out: list[Closed] = []
-        if self._next_deadline is not None and self._next_deadline <= watermark:
+        if watermark is not None and self._next_deadline is not None and self._next_deadline <= watermark:
             due = [key for key, request in self.open.items() if request.deadline <= watermark]
-            out = [self._close(key, timed_out=True) for key in due]
+            out = [self._close(self.open.pop(key)) for key in due]
             self._next_deadline = min((r.deadline for r in self.open.values()), default=None)
         excess = len(self.open) - self._limit
         if excess > 0:
             oldest = sorted(self.open, key=lambda key: (self.open[key].began, key))[:excess]
             self.evicted += excess
-            out.extend(self._close(key, timed_out=True) for key in oldest)
+            out.extend(self._close(self.open.pop(key)) for key in oldest)
         return out
 
     def flush(self) -> list[Closed]:
         """Close everything that is open: the input has ended."""
-        return [self._close(key, timed_out=True) for key in list(self.open)]
+        return [self._close(self.open.pop(key)) for key in list(self.open)]
 
     def oldest(self) -> Micros | None:
         """The least event time of an open request."""
@@ -134,9 +150,8 @@ class Join:
         self.open = dict(requests)
         self._next_deadline = min((r.deadline for r in self.open.values()), default=None)
 
-    def _close(self, key: str, *, timed_out: bool) -> Closed:
-        request = self.open.pop(key)
-        self.changed.add(key)
-        self.closed.add(key, request.slots, complete=request.slots & self._expected == self._expected)
-        event = audit_event(request.records, proxy_expected=self._proxy_expected, late=request.late)
-        return Closed(event, tuple(request.streams), timed_out)
+    def _close(self, request: OpenRequest) -> Closed:
+        slots = request.slots
+        self.closed.add(request.digest, -1 if slots & self._expected == self._expected else slots)
+        event = audit_event(request.records, slots, proxy_expected=self._proxy_expected, late=request.late)
+        return Closed(event, request.streams)

@@ -21,7 +21,7 @@ class Keyed(Generic[V]):
         """Hold at most `limit` keys; `on_evict` hears of each that had to go."""
         self.name = name
         self.evicted = 0
-        self.changed: set[str] = set()
+        self.changed: dict[str, None] = {}  # in the order of the latest change, which a restore must keep
         self._items: OrderedDict[str, V] = OrderedDict()
         self._limit = limit
         self._on_evict = on_evict
@@ -43,17 +43,17 @@ class Keyed(Generic[V]):
         """Set the state of a key and make it the most recent."""
         self._items[key] = value
         self._items.move_to_end(key)
-        self.changed.add(key)
-        if len(self._items) > self._limit:
+        self._change(key)
+        while len(self._items) > self._limit:  # more than one too many where a restart lowered the limit
             oldest, state = self._items.popitem(last=False)
-            self.changed.add(oldest)
+            self._change(oldest)
             self.evicted += 1
             if self._on_evict is not None:
                 self._on_evict(oldest, state)
 
     def pop(self, key: str) -> V | None:
         """Forget a key."""
-        self.changed.add(key)
+        self._change(key)
         return self._items.pop(key, None)
 
     def forget_while(self, over: Callable[[V], bool]) -> None:
@@ -69,8 +69,12 @@ class Keyed(Generic[V]):
         self._items[key] = self._decoder.decode(packed)
 
     def take_changes(self) -> Iterator[tuple[str, bytes | None]]:
-        """The rows to write (None: delete) since the last call."""
-        changed, self.changed = self.changed, set()
+        """The rows to write (None: delete) since the last call, in the order in which they were last used."""
+        changed, self.changed = self.changed, {}
         for key in changed:
             value = self._items.get(key)
             yield key, None if value is None else msgpack.encode(value)
+
+    def _change(self, key: str) -> None:
+        self.changed.pop(key, None)
+        self.changed[key] = None

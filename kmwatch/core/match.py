@@ -19,7 +19,7 @@ from kmwatch.core.subject import Subject
 
 _LONGEST_KEY = 256  # characters of an address or agent worth remembering
 _UNPARSED = (0, 0)
-_LOOK_AT = 16  # clauses looked at for the nearest declaration of a stranger
+_LOOK_AT = 8  # clauses looked at for the nearest declaration of a stranger
 
 
 @dataclass(slots=True)

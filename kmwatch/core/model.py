@@ -19,7 +19,15 @@ HOUR: Micros = 60 * MINUTE
 DAY: Micros = 24 * HOUR
 
 
-class Kind(StrEnum):
+class Word(StrEnum):
+    """A closed vocabulary. Hashed as the string it is: enum's own hash is Python code, and these are keys of hot
+    lookups.
+    """
+
+    __hash__ = str.__hash__
+
+
+class Kind(Word):
     """What method and path would do if granted (docs/reference/events.md)."""
 
     RETRIEVAL = "retrieval"
@@ -43,13 +51,13 @@ class Kind(StrEnum):
     OTHER = "other"
 
 
-class Outcome(StrEnum):
+class Outcome(Word):
     SUCCESS = "success"
     FAILURE = "failure"
     UNKNOWN = "unknown"
 
 
-class Failure(StrEnum):
+class Failure(Word):
     """Why a request failed, by HTTP status class."""
 
     UNAUTHENTICATED = "unauthenticated"
@@ -59,7 +67,7 @@ class Failure(StrEnum):
     SERVER_ERROR = "server_error"
 
 
-class Witness(StrEnum):
+class Witness(Word):
     """A log that can tell of a request."""
 
     CADF = "cadf"
@@ -68,7 +76,7 @@ class Witness(StrEnum):
     PROXY_LOG = "proxy_log"
 
 
-class AddressSource(StrEnum):
+class AddressSource(Word):
     """Who says where a request came from; `audit` is what the service was told, and forgeable."""
 
     PROXY = "proxy"
@@ -77,13 +85,13 @@ class AddressSource(StrEnum):
     NONE = "none"
 
 
-class Evidence(StrEnum):
+class Evidence(Word):
     COMPLETE = "complete"
     PARTIAL = "partial"
     CONTRADICTORY = "contradictory"
 
 
-class Reason(StrEnum):
+class Reason(Word):
     """Why a retrieval is, or is not, explained by the caller map."""
 
     DECLARED = "declared"
@@ -109,7 +117,7 @@ class Severity(IntEnum):
     CRITICAL = 5
 
 
-class Mode(StrEnum):
+class Mode(Word):
     """enforce: alert; shadow: compute and record, route nowhere; off: not computed."""
 
     ENFORCE = "enforce"

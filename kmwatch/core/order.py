@@ -9,19 +9,14 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable
+from itertools import count
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from kmwatch.core.model import AuditEvent, Micros
 
-
-class Waiting(Struct, frozen=True, gc=False, order=True):
-    """An event with its place in the order. `event_id` is unique among waiting events of one time."""
-
-    event_time: Micros
-    event_id: str
-    event: AuditEvent
+# Time, id, a number that settles ties, event: plain tuples, because sorting them costs no call into Python.
+Waiting = tuple[Micros, str, int, AuditEvent]
 
 
 class Order:
@@ -33,6 +28,7 @@ class Order:
         self.frontier: Micros = -(2**62)
         self.evicted = 0
         self._limit = limit
+        self._numbers = count()
         self._late: list[AuditEvent] = []
 
     def put(self, event: AuditEvent) -> None:
@@ -40,44 +36,44 @@ class Order:
         if event.event_time <= self.frontier:
             self._late.append(_flagged_late(event))
         else:
-            self.waiting.append(Waiting(event.event_time, event.event_id, event))
+            self.waiting.append((event.event_time, event.event_id, next(self._numbers), event))
 
-    def replace(self, event: AuditEvent) -> None:
-        """Take an event that may amend one that still waits: a response that came after its request was closed."""
-        self.waiting = [item for item in self.waiting if item.event_id != event.event_id]
+    def replace(self, event: AuditEvent) -> bool:
+        """Take an event that may amend one that still waits: a response that came after its request was closed.
+
+        Returns:
+            Whether one waited, which then never comes out.
+        """
+        before = len(self.waiting)
+        self.waiting = [item for item in self.waiting if item[1] != event.event_id]
+        amended = len(self.waiting) < before
         self.put(event)
+        return amended
 
     def release(self, frontier: Micros | None) -> list[AuditEvent]:
         """Move the frontier and let out what it has passed, late events first, the rest in order."""
         out, self._late = sorted(self._late, key=lambda event: (event.event_time, event.event_id)), []
         waiting = self.waiting
-        waiting.sort(key=_place)
+        waiting.sort()
         excess = len(waiting) - self._limit
         if excess > 0:
             self.evicted += excess
-            frontier = max(frontier or self.frontier, waiting[excess - 1].event_time)
+            frontier = max(frontier or self.frontier, waiting[excess - 1][0])
         if frontier is not None and frontier > self.frontier:
             self.frontier = frontier
-            cut = bisect_right(waiting, frontier, key=_time)
-            out.extend(item.event for item in waiting[:cut])
-            self.waiting = waiting[cut:]
+            cut = bisect_right(waiting, frontier, key=lambda item: item[0])
+            out.extend(item[3] for item in waiting[:cut])
+            del waiting[:cut]
         return out
 
     def flush(self) -> list[AuditEvent]:
         """Let everything out: the input has ended."""
-        return self.release(max((item.event_time for item in self.waiting), default=self.frontier))
+        return self.release(max((item[0] for item in self.waiting), default=self.frontier))
 
-    def restore(self, waiting: Iterable[Waiting], frontier: Micros) -> None:
+    def restore(self, waiting: Iterable[AuditEvent], frontier: Micros) -> None:
         """Take back what waited when the last commit was written."""
-        self.waiting, self.frontier = list(waiting), frontier
-
-
-def _place(item: Waiting) -> tuple[Micros, str]:
-    return item.event_time, item.event_id
-
-
-def _time(item: Waiting) -> Micros:
-    return item.event_time
+        self.frontier = frontier
+        self.waiting = [(event.event_time, event.event_id, next(self._numbers), event) for event in waiting]
 
 
 def _flagged_late(event: AuditEvent) -> AuditEvent:

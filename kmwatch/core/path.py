@@ -14,7 +14,9 @@ from urllib.parse import unquote
 
 _AUTHORITY = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://[^/?#]*")
 # The table a bare Python ships, never this machine's /etc/mime.types: the same input must give the same output.
-_EXTENSIONS = frozenset(mimetypes.MimeTypes(filenames=()).types_map[True])
+# Suffixes such as .tgz stand for two extensions; Pecan strips them as one.
+_TYPES = mimetypes.MimeTypes(filenames=())
+_EXTENSIONS = frozenset(_TYPES.types_map[True]) | frozenset(_TYPES.suffix_map)
 
 
 def server_path(raw: str) -> str:

@@ -26,11 +26,17 @@ class Rates:
         if rate is None:
             return match
         key = f"{match.declaration}\n{event.initiator.user_id}"
-        since = event.event_time - rate.window
-        reads = {secret: at for secret, at in (self.state.get(key) or {}).items() if at > since}
+        before = self.state.get(key) or {}
         secret = event.target.id or event.path
-        reads.pop(secret, None)
-        reads[secret] = event.event_time
+        newest = max(before.values(), default=event.event_time)
+        if event.event_time < newest:  # late: the window still ends at the newest read
+            if event.event_time <= newest - rate.window or before.get(secret, 0) > event.event_time:
+                return match
+            reads = dict(sorted({**before, secret: event.event_time}.items(), key=lambda read: (read[1], read[0])))
+        else:
+            since = event.event_time - rate.window
+            reads = {name: at for name, at in before.items() if at > since and name != secret}
+            reads[secret] = event.event_time
         while len(reads) > rate.limit + 1:
             del reads[next(iter(reads))]
         self.state.put(key, reads)

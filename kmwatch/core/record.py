@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from enum import IntFlag, StrEnum
+from typing import Final
 
 from msgspec import Struct
 
-from kmwatch.core.model import Initiator, Micros
+from kmwatch.core.model import Initiator, Micros, Word
 
 
-class Slot(IntFlag):
-    """The places a request's records fill in the join; a witness's record fills one or more."""
+class Slot:
+    """The places a request's records fill in the join; a witness's record fills one or more, added up.
 
-    CADF_REQUEST = 1
-    CADF_RESPONSE = 2
+    Plain bits and no IntFlag: an enum's operators cost more than all else that the join does with a record.
+    """
+
+    CADF_REQUEST: Final = 1
+    CADF_RESPONSE: Final = 2
 
 
 class AuditRecord(Struct, frozen=True, gc=False):
@@ -22,7 +25,7 @@ class AuditRecord(Struct, frozen=True, gc=False):
     Two equal values are the same record delivered twice: nothing here depends on where the record stood.
     """
 
-    slot: Slot
+    slot: int  # bits of Slot
     key: str  # the join key: request id, else "cadf-<event id>"
     event_time: Micros  # CADF eventTime: when the request began
     observed_time: Micros  # when this record was made: progress of its stream
@@ -36,7 +39,7 @@ class AuditRecord(Struct, frozen=True, gc=False):
     flags: tuple[str, ...] = ()
 
 
-class Ignored(StrEnum):
+class Ignored(Word):
     """Why a well-formed record is not evidence of a Key Manager request."""
 
     NOT_AUDIT = "not_audit"  # another notification on the same topic
@@ -44,7 +47,7 @@ class Ignored(StrEnum):
     EMPTY = "empty"  # a tombstone or a blank line
 
 
-class RejectReason(StrEnum):
+class RejectReason(Word):
     """Why a record cannot be read."""
 
     NOT_JSON = "not_json"

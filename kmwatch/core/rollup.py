@@ -66,7 +66,7 @@ class RollUp:
             episode.flags = ("full",)
             self.episodes.pop(hit.key)
             lines.append(self._line(episode, Activity.CLOSE, hit.citations[-1].event_time))
-        return lines
+        return [*lines, *self._closings_of_crowded()] if self._crowded else lines
 
     def next_deadline(self) -> Micros | None:
         """When the next open finding is over."""
@@ -105,7 +105,8 @@ class RollUp:
     def _open(self, hit: Hit) -> Finding:
         first, last = hit.citations[0], hit.citations[-1]
         began = min(citation.event_time for citation in hit.citations)
-        uid = _hash(self.meta.id, str(self.meta.version), hit.key, str(began), first.event_id)
+        # The last as well: a window that closed early may be reached again with the same first request.
+        uid = _hash(self.meta.id, str(self.meta.version), hit.key, str(began), first.event_id, last.event_id)
         severity = hit.severity or self.settings.severity
         episode = Episode(uid, last.event_time + self.settings.rollup, severity, hit.message)
         self._join(episode, hit)

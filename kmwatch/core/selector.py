@@ -177,7 +177,7 @@ class GroupTest:
             return False
         if self.names is not None and (secret.name is None or self.names(secret.name) is None):
             return False
-        if result is not False and self.projects is not None:
+        if self.projects is not None:
             result = both(result, self._owner(secret))
         if result is not False and self.creators is not None:
             result = both(result, self._created(secret, self.creators))

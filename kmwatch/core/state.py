@@ -8,17 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from msgspec import Struct, field, msgpack
+from msgspec import Struct, msgpack
 
 from kmwatch.core.account import Account
 from kmwatch.core.join import OpenRequest
-from kmwatch.core.model import Micros
-from kmwatch.core.order import Waiting
+from kmwatch.core.model import AuditEvent, Micros
 from kmwatch.core.step import Engine
 
 _OPEN, _WAIT, _CLOSED, _META = "open", "wait", "closed", "meta"
 _open = msgpack.Decoder(OpenRequest).decode
-_waiting = msgpack.Decoder(Waiting).decode
+_event = msgpack.Decoder(AuditEvent).decode
 
 
 class Row(Struct, frozen=True, gc=False):
@@ -35,7 +34,7 @@ class _Meta(Struct):
     seen: dict[str, Micros | None]
     account: Account
     segments: int = 0
-    evicted: dict[str, int] = field(default_factory=dict)
+    wait_number: int = 0
 
 
 _meta = msgpack.Decoder(_Meta).decode
@@ -48,7 +47,8 @@ class Memory:
         """Watch over an engine that is new, or about to be restored."""
         self._engine = engine
         self._written_open: set[str] = set()
-        self._written_wait: set[str] = set()
+        self._written_wait: dict[tuple[Micros, str], tuple[str, AuditEvent]] = {}  # place in the order -> row
+        self._wait_number = 0
         self._segments = 0
         self._young: list[str] = []
         self._old: list[str] = []
@@ -65,15 +65,16 @@ class Memory:
         """Bring a new engine to the stored state. Rows of one kind come in the order they were last written."""
         keyed = {state.name: state for state in self._engine.detector.states()}
         opens: dict[str, OpenRequest] = {}
-        waits: list[Waiting] = []
+        waits: list[AuditEvent] = []
         meta: _Meta | None = None
         for row in rows:
             value = row.value or b""
             if row.kind == _OPEN:
                 opens[row.key] = _open(value)
             elif row.kind == _WAIT:
-                waits.append(_waiting(value))
-                self._written_wait.add(row.key)
+                event = _event(value)
+                waits.append(event)
+                self._written_wait[event.event_time, event.event_id] = row.key, event
             elif row.kind == _CLOSED:
                 self._restore_closed(row.key, value)
             elif row.kind == _META:
@@ -87,24 +88,31 @@ class Memory:
         self._engine.detector.restored()
 
     def _opens(self) -> Iterator[Row]:
-        join = self._engine.join
-        for key in join.changed:
-            request = join.open.get(key)
-            if request is not None:
-                self._written_open.add(key)
-                yield Row(_OPEN, key, msgpack.encode(request))
-            elif key in self._written_open:
-                self._written_open.discard(key)
-                yield Row(_OPEN, key, None)
-        join.changed.clear()
+        join, written = self._engine.join, self._written_open
+        now = join.open.keys()
+        for key in written - now:
+            yield Row(_OPEN, key, None)
+        for key in (now - written) | (join.grown & now):
+            yield Row(_OPEN, key, msgpack.encode(join.open[key]))
+        self._written_open = set(now)
+        join.grown.clear()
 
     def _waits(self) -> Iterator[Row]:
-        now = {f"{item.event_time:020d} {item.event_id}": item for item in self._engine.order.waiting}
-        for key in self._written_wait - now.keys():
+        before, now = self._written_wait, dict[tuple[Micros, str], tuple[str, AuditEvent]]()
+        for time, event_id, _, event in self._engine.order.waiting:
+            place = time, event_id
+            written = before.pop(place, None)
+            if written is None:
+                self._wait_number += 1
+                key = f"{self._wait_number:016d}"
+            else:
+                key = written[0]
+            if written is None or written[1] is not event:  # new, or amended since
+                yield Row(_WAIT, key, msgpack.encode(event))
+            now[place] = key, event
+        for key, _ in before.values():
             yield Row(_WAIT, key, None)
-        for key in now.keys() - self._written_wait:
-            yield Row(_WAIT, key, msgpack.encode(now[key]))
-        self._written_wait = set(now)
+        self._written_wait = now
 
     def _closed(self) -> Iterator[Row]:
         closed = self._engine.join.closed
@@ -120,10 +128,10 @@ class Memory:
 
     def _restore_closed(self, key: str, packed: bytes) -> None:
         closed = self._engine.join.closed
-        self._young.append(key)
         closed.restore(packed)
         if closed.turned:
             self._old, self._young, closed.turned = self._young, [], False
+        self._young.append(key)  # it may hold the end of one generation and the beginning of the next
 
     def _encoded_meta(self) -> bytes:
         engine = self._engine
@@ -133,13 +141,14 @@ class Memory:
             engine.watermark.seen,
             engine.account,
             self._segments,
+            self._wait_number,
         )
         return msgpack.encode(meta)
 
-    def _restore_meta(self, meta: _Meta, waits: list[Waiting]) -> None:
+    def _restore_meta(self, meta: _Meta, waits: list[AuditEvent]) -> None:
         engine = self._engine
         engine.order.restore(waits, meta.frontier)
         engine.watermark.value, engine.watermark.seen = meta.watermark, meta.seen
-        self._segments = meta.segments
+        self._segments, self._wait_number = meta.segments, meta.wait_number
         for name in engine.account.__struct_fields__:  # the detector writes to this very object
             setattr(engine.account, name, getattr(meta.account, name))

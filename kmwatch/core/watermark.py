@@ -23,21 +23,22 @@ class Watermark:
         self.value: Micros | None = None
 
     def expect(self, streams: Iterable[str]) -> None:
-        """Wait for these streams: until one shows a record or its end, nothing is over."""
-        for stream in streams:
-            self.seen.setdefault(stream, None)
+        """Wait for these streams and no others: until one shows a record or its end, nothing is over.
 
-    def forget(self, stream: str) -> None:
-        """A stream that will never say anything again."""
-        self.seen.pop(stream, None)
+        One that is gone (a file, a topic no longer read) would otherwise hold up all that remain, for good.
+        """
+        self.seen = {stream: self.seen.get(stream) for stream in streams}
 
     def observe(self, stream: str, at: Micros) -> bool:
-        """Note a record; returns whether it came later than its own stream allows."""
+        """Note a record; returns whether it came as late as its own stream allows, or later.
+
+        What lies at the watermark itself may be over, so it counts as late; else the cut of batches would decide.
+        """
         seen = self.seen.get(stream)
         if seen is None or at > seen:
             self.seen[stream] = at
             return False
-        return at < seen - self.lateness
+        return at <= seen - self.lateness
 
     def advance(self, at_end: Collection[str] = (), elapsed: Micros = 0) -> Micros | None:
         """Move the watermark; it never goes back.

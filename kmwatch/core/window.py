@@ -6,6 +6,8 @@ reached, whatever came before. So its memory is N entries a key, however many ev
 
 from __future__ import annotations
 
+from bisect import insort
+
 from msgspec import Struct
 
 from kmwatch.core.keyed import Keyed
@@ -37,18 +39,34 @@ class Sliding:
         Returns:
             The requests within the span if the threshold is reached, oldest first; else nothing.
         """
-        since = citation.event_time - self._span
         entries = self.state.get(key) or []
+        if entries and entries[-1].citation.event_time > citation.event_time:
+            return self._add_late(key, entries, Entry(item, citation))
+        since = citation.event_time - self._span
         kept = [e for e in entries if e.citation.event_time > since and e.item != item]
         kept.append(Entry(item, citation))
+        return self._keep(key, kept)
+
+    def _add_late(self, key: str, entries: list[Entry], late: Entry) -> tuple[Citation, ...]:
+        """Count an item behind the latest one. The span still ends at the latest: it may not be stretched."""
+        same = next((e for e in entries if e.item == late.item), None)
+        if _place(late)[0] <= entries[-1].citation.event_time - self._span or (same and _place(same) > _place(late)):
+            return ()
+        kept = [e for e in entries if e is not same]
+        insort(kept, late, key=_place)
+        return self._keep(key, kept)
+
+    def _keep(self, key: str, kept: list[Entry]) -> tuple[Citation, ...]:
         if len(kept) > self._threshold:
             del kept[: len(kept) - self._threshold]
         self.state.put(key, kept)
-        if len(kept) < self._threshold:
-            return ()
-        return tuple(sorted((e.citation for e in kept), key=lambda c: (c.event_time, c.event_id)))
+        return tuple(e.citation for e in kept) if len(kept) == self._threshold else ()
 
     def forget(self, now: Micros) -> None:
         """Let go of keys whose latest entry is out of the span."""
         since = now - self._span
         self.state.forget_while(lambda entries: entries[-1].citation.event_time <= since)
+
+
+def _place(entry: Entry) -> tuple[Micros, str]:
+    return entry.citation.event_time, entry.citation.event_id

@@ -8,12 +8,13 @@ import errno
 import fcntl
 import os
 import stat
-import threading
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from kmwatch.core.model import Finding
 from kmwatch.ports import ConfigurationError, SinkError, TransientError
+from kmwatch.sinks.thread import OwnThread
 from kmwatch.wire.formats import format_named, render_all
 
 _OPERATOR = frozenset(
@@ -28,6 +29,7 @@ _OPERATOR = frozenset(
         errno.ENXIO,
     )
 )  # errors that no waiting cures
+_CLOSE = 5.0  # seconds
 _TAIL = 64 * 1024  # octets read at a time when looking for the last newline
 
 
@@ -52,7 +54,7 @@ class FileSink:
         self._path = Path(path)
         self._format = format_named(format)
         self._fd: int | None = None
-        self._lock = threading.Lock()  # a cancelled send leaves its thread behind
+        self._thread = OwnThread(f"file {name}")
 
     async def send(self, findings: Sequence[Finding]) -> None:
         """Append, in order; return when the disk has them.
@@ -63,15 +65,14 @@ class FileSink:
             PermanentError: a finding cannot be rendered.
         """
         lines = render_all(lambda finding: self._format.render(finding, None), findings)
-        await asyncio.to_thread(self._append, b"".join([line + b"\n" for line in lines]))
+        await self._thread.run(partial(self._append, b"".join([line + b"\n" for line in lines])))
 
     async def close(self) -> None:
-        """Release the file."""
-        await asyncio.to_thread(self._close)
-
-    def _close(self) -> None:
-        with self._lock:
-            self._release()
+        """Release the file, unless a disk that hangs still holds it."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE):
+                await self._thread.run(self._release)
+        self._thread.stop()
 
     def _release(self) -> None:
         if self._fd is not None:
@@ -80,15 +81,13 @@ class FileSink:
             self._fd = None
 
     def _append(self, data: bytes) -> None:
-        with self._lock:
-            try:
-                fd = self._current()
-                with _locked(fd):
-                    start = self._mend(fd)
-                    self._write(fd, data, start)
-            except OSError as error:
-                self._release()
-                raise self._failure(error) from error
+        try:
+            fd = self._current()
+            with _locked(fd):
+                self._write(fd, data, self._mend(fd))
+        except OSError as error:
+            self._release()
+            raise self._failure(error) from error
 
     def _failure(self, error: OSError) -> SinkError:
         kind = ConfigurationError if error.errno in _OPERATOR else TransientError

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shutil
 import sys
-import threading
 from collections.abc import Sequence
+from functools import partial
 from typing import TextIO
 
 from kmwatch.core.model import Finding
 from kmwatch.ports import ConfigurationError, TransientError
+from kmwatch.sinks.thread import OwnThread
 from kmwatch.wire.formats import format_named, render_all
 from kmwatch.wire.terminal import to_terminal
 
@@ -52,15 +52,16 @@ class StdoutSink:
         self._terminal = self._stream.isatty()
         self._colour = (self._terminal and not os.environ.get("NO_COLOR")) if colour is None else colour
         self._width = width
-        self._lock = threading.Lock()  # a cancelled send leaves its thread behind
+        self._thread = OwnThread(f"stdout {name}")
 
     async def send(self, findings: Sequence[Finding]) -> None:
         """Write and flush. A broken pipe is a ConfigurationError, other trouble a TransientError."""
         text = "".join(f"{line.decode()}\n" for line in render_all(self._render, findings))
-        await asyncio.to_thread(self._write, text)
+        await self._thread.run(partial(self._write, text))
 
     async def close(self) -> None:
-        """Nothing to release: the stream is the process's own."""
+        """End the thread; the stream is the process's own."""
+        self._thread.stop()
 
     def _render(self, finding: Finding) -> bytes:
         if self._format is not None:
@@ -75,13 +76,12 @@ class StdoutSink:
     def _write(self, text: str) -> None:
         encoding = self._stream.encoding or "utf-8"
         safe = text.encode(encoding, "backslashreplace").decode(encoding)  # a terminal in an ASCII locale
-        with self._lock:
-            try:
-                self._stream.write(safe)
-                self._stream.flush()
-            except BrokenPipeError as error:
-                raise ConfigurationError("nobody reads standard output any more; start kmwatch again") from error
-            except ValueError as error:  # the stream was closed
-                raise ConfigurationError(f"standard output is closed: {error}") from error
-            except OSError as error:
-                raise TransientError(f"standard output: {error}") from error
+        try:
+            self._stream.write(safe)
+            self._stream.flush()
+        except BrokenPipeError as error:
+            raise ConfigurationError("nobody reads standard output any more; start kmwatch again") from error
+        except ValueError as error:  # the stream was closed
+            raise ConfigurationError(f"standard output is closed: {error}") from error
+        except OSError as error:
+            raise TransientError(f"standard output: {error}") from error

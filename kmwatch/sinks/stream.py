@@ -147,10 +147,11 @@ class Stream:
     async def _write(self, link: _Link, frames: Sequence[bytes]) -> None:
         """All or an error; then the link is gone too, so that no half-sent batch lingers in a buffer."""
         try:
-            async with asyncio.timeout(self._timeout):
-                for item in frames:
-                    link.writer.write(item)
+            for item in frames:
+                link.writer.write(item)
+                async with asyncio.timeout(self._timeout):
                     await link.writer.drain()
+            async with asyncio.timeout(self._timeout):
                 await _acknowledged(link)
         except (OSError, TimeoutError) as error:
             self._drop(link)

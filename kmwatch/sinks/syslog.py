@@ -88,7 +88,7 @@ class SyslogSink:
             hostname: HOSTNAME in each message; this host's name if absent.
             bom: begin MSG with a byte order mark.
             max_bytes: octets of a message; a larger alert is cut and says so.
-            connect_timeout: seconds to connect, and to get rid of a batch.
+            connect_timeout: seconds to connect, and to get rid of a message.
             window: how much is sent again after a broken connection.
 
         Raises:

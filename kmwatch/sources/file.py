@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import os
 import sys
 import zlib
 from collections.abc import Mapping, Sequence
@@ -35,6 +36,7 @@ class _Reader:
         self._follow = follow
         self._file = _open(path)
         self._rest = b""
+        self._overlong = False  # the rest of a line beyond any record's size is still to be skipped
 
     def skip(self, lines: int) -> None:
         while self.line < lines:
@@ -58,26 +60,53 @@ class _Reader:
     def close(self) -> None:
         self._file.close()
 
-    def _next(self) -> bytes | None:
+    def check_in_place(self) -> None:
+        """Raise if a followed file was cut or another took its name: what it got since would never be read."""
+        if not self._follow:
+            return
         try:
-            line = self._rest + self._file.readline(MAX_BYTES + 2)
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise SourceError(f"{self.path}: damaged after line {self.line}: {error}; fetch it again") from error
+            here, there = os.fstat(self._file.fileno()), Path(self.path).stat()
+        except FileNotFoundError:
+            return  # moved away; a new one is noticed when it is there
         except OSError as error:
             raise SourceError(f"{self.path}: {error}") from error
+        same = (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
+        if not same or (not self.path.endswith(".gz") and there.st_size < self._file.tell()):
+            raise PositionError(
+                f"{self.path}: it was cut or replaced while it was followed, after line {self.line}. Give the new"
+                " file another name, or start with a store of its own"
+            )
+
+    def _next(self) -> bytes | None:
+        if self._overlong and not self._skip_rest_of_line():
+            self.ended = True
+            return None
+        line = self._rest + self._readline(MAX_BYTES + 2)
         self._rest = b""
         if not line or (self._follow and not line.endswith(b"\n") and len(line) <= MAX_BYTES):
             self.ended, self._rest = True, line  # in a followed file the rest of the line is still to come
             return None
         self.ended = False
-        if len(line) > MAX_BYTES and not line.endswith(b"\n"):
+        self._overlong = len(line) > MAX_BYTES and not line.endswith(b"\n")
+        if self._overlong:
             self._skip_rest_of_line()
         self.line += 1
         return line
 
-    def _skip_rest_of_line(self) -> None:
-        while (more := self._file.readline(MAX_BYTES)) and not more.endswith(b"\n"):
-            pass
+    def _skip_rest_of_line(self) -> bool:
+        while more := self._readline(MAX_BYTES):
+            if more.endswith(b"\n"):
+                break
+        self._overlong = not more and self._follow
+        return not self._overlong
+
+    def _readline(self, most: int) -> bytes:
+        try:
+            return self._file.readline(most)
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise SourceError(f"{self.path}: damaged after line {self.line}: {error}; fetch it again") from error
+        except OSError as error:
+            raise SourceError(f"{self.path}: {error}") from error
 
 
 class FileSource:
@@ -152,6 +181,8 @@ class FileSource:
         if not self._follow:
             return Batch([], self._ends(), ended=True)
         await asyncio.sleep(_POLL)
+        for reader in self._readers.values():
+            reader.check_in_place()
         found, _ = await asyncio.to_thread(find, self._paths)
         if found != self._chosen:
             raise Reassigned

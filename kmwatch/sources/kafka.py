@@ -12,7 +12,7 @@ import ssl
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.errors import (
     CommitFailedError,
     IllegalStateError,
@@ -26,11 +26,16 @@ from kmwatch.clock import Clock
 from kmwatch.core.model import SECOND, Micros
 from kmwatch.ports import Batch, PositionError, Reassigned, Record, SourceError
 from kmwatch.sources.assignor import SingleActive
+from kmwatch.sources.pace import Pace
 from kmwatch.sources.positions import Known, decide, partition_of, stream_of
 
 _FUTURE: Micros = 60 * SECOND  # a stamp further ahead of our clock than this is clamped to it
 _READ_MS = 200
 _FOREVER_MS = 86_400_000
+_METADATA_MS = 10_000  # how soon a new partition, or a topic that is made at last, is noticed
+_LOOK_SECONDS = 1.0
+_COMMIT_SECONDS = 5.0  # the group's offsets are for others to look at: no reason to wait long for them
+_CLOSE_SECONDS = 10.0
 
 
 class _CauseOfFailure(logging.Handler):
@@ -98,22 +103,24 @@ class KafkaSource:
             "auto_offset_reset": "none",
             "session_timeout_ms": session_timeout // 1000,
             "heartbeat_interval_ms": max(session_timeout // 15_000, 500),
+            "metadata_max_age_ms": _METADATA_MS,
             "max_poll_interval_ms": _FOREVER_MS,  # back-pressure may hold us; the watchdog is our own
-            "max_poll_records": max_records,
             "partition_assignment_strategy": [self._assignor],
             "client_id": "kmwatch",
             **(security or {}),
         }
         self._bootstrap, self._topics, self._group, self._start = bootstrap, topics, group, start
-        self._clock = clock
+        self._clock, self._max_records = clock, max_records
         self._stuck_after = stuck_after
         self._accept_gap = accept_gap
+        self._pace: Pace[TopicPartition] = Pace()
         self._assignment = asyncio.Event()
         self._parts: list[TopicPartition] = []
         self._sought = False
         self._at_end: frozenset[str] = frozenset()
         self._moved = clock.monotonic()
         self.gaps: dict[str, int] = {}
+        self.starts: dict[str, int] = {}  # where `seek` has begun
 
     def changed(self, assigned: Iterable[TopicPartition]) -> None:
         """Note a rebalance; called by aiokafka between two awaits of ours."""
@@ -131,10 +138,21 @@ class KafkaSource:
         self._assignor.claim = number
 
     async def assigned(self) -> list[str]:
-        """Connect if need be, and wait until this member is the active one."""
+        """Connect if need be, and wait until this member is the active one.
+
+        The group is asked once more before the answer: whoever slept past its session still believes in its old
+        partitions, and would take the store away from the member that replaced it.
+        """
         if self._consumer is None:
             await self._connect()
-        await self._assignment.wait()
+        try:
+            while not (self._assignment.is_set() and await self._is_member()):
+                self._connected()._coordinator.check_errors()  # noqa: SLF001  (or a refusal would be waited out)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_LOOK_SECONDS):
+                        await self._reassignment()
+        except KafkaError as error:
+            raise SourceError(f"Kafka group {self._group} at {self._bootstrap}: {error}") from error
         return [stream_of(part) for part in self._parts]
 
     async def seek(self, positions: Mapping[str, int]) -> None:
@@ -149,8 +167,8 @@ class KafkaSource:
                 )
                 for part in parts
             }
-            starts, self.gaps = decide(known, self._start, accept_gap=self._accept_gap)
-            for stream, offset in starts.items():
+            self.starts, self.gaps = decide(known, self._start, accept_gap=self._accept_gap)
+            for stream, offset in self.starts.items():
                 consumer.seek(partition_of(stream), offset)
         except (IllegalStateError, KafkaError) as error:
             if isinstance(error, IllegalStateError) or parts != self._parts:
@@ -162,13 +180,13 @@ class KafkaSource:
         self._sought = True
         self._moved = self._clock.monotonic()
 
-    async def read(self, progress: Mapping[str, Micros | None]) -> Batch:  # noqa: ARG002
+    async def read(self, progress: Mapping[str, Micros | None]) -> Batch:  # noqa: ARG002  (records have stamps)
         """Fetch what there is, waiting a fifth of a second at most."""
         consumer = self._connected()
         if not self._sought:
             raise Reassigned
         try:
-            fetched = await consumer.getmany(timeout_ms=_READ_MS)
+            fetched = await self._fetch(consumer)
         except NoOffsetForPartitionError:
             return Batch([])  # raised for the moment between assignment and seek
         except OffsetOutOfRangeError as error:
@@ -185,8 +203,9 @@ class KafkaSource:
         """Tell the group, for lag tools only; a failure here loses nothing."""
         offsets = {partition_of(stream): offset for stream, offset in positions.items()}
         if self._consumer is not None and self._sought:
-            with suppress(CommitFailedError, IllegalStateError, KafkaError, ValueError):
-                await self._consumer.commit(offsets)
+            with suppress(CommitFailedError, IllegalStateError, KafkaError, ValueError, TimeoutError):
+                async with asyncio.timeout(_COMMIT_SECONDS):  # aiokafka would wait for a broker for ever
+                    await self._consumer.commit(offsets)
 
     def lag(self) -> Mapping[str, int]:
         """How far each partition is behind its end."""
@@ -201,10 +220,48 @@ class KafkaSource:
 
     async def close(self) -> None:
         """Leave the group, so that a standby need not wait for the session to time out."""
-        if self._consumer is not None:
-            with suppress(KafkaError, OSError):
-                await self._consumer.stop()
-            self._consumer = None
+        if self._consumer is None:
+            return
+        # In a task of its own: with the broker away, aiokafka can let the cancellation of its own tasks escape.
+        leaving = asyncio.ensure_future(self._consumer.stop())
+        self._consumer = None
+        await asyncio.wait({leaving}, timeout=_CLOSE_SECONDS)
+        leaving.cancel()
+        await asyncio.gather(leaving, return_exceptions=True)
+
+    async def _is_member(self) -> bool:
+        """Whether the group still counts this member in."""
+        coordinator = self._connected()._coordinator  # noqa: SLF001  (aiokafka has no public way to ask)
+        if not coordinator.member_id:  # it was put out, and is about to join again
+            return False
+        return bool(await coordinator._do_heartbeat()) and self._assignment.is_set()  # noqa: SLF001
+
+    async def _reassignment(self) -> None:
+        """Wait for partitions; where they are ours by name only, for the rebalance that must come."""
+        while self._assignment.is_set():  # noqa: ASYNC110  (the caller looks again in a second anyway)
+            await asyncio.sleep(_READ_MS / 1000)
+        await self._assignment.wait()
+
+    async def _fetch(self, consumer: AIOKafkaConsumer) -> dict[TopicPartition, list[ConsumerRecord]]:
+        """A share of every partition that is not at its end, so that all advance through event time together.
+
+        `getmany` by itself drains one partition before it looks at the next.
+        """
+        ends = self._ends()
+        behind = [part for part in self._parts if stream_of(part) not in ends]
+        shares = self._pace.shares(behind, self._max_records)
+        fetched: dict[TopicPartition, list[ConsumerRecord]] = {}
+        for part, share in shares.items():
+            try:
+                fetched.update(await consumer.getmany(part, timeout_ms=_READ_MS, max_records=share))
+            except NoOffsetForPartitionError:
+                continue  # left over from the moment between assignment and seek
+            except KafkaError:
+                if not fetched:
+                    raise
+                break  # aiokafka has gone on past what we hold, so that must not be lost; the error comes again
+        self._pace.took({part: (records[-1].timestamp, len(records)) for part, records in fetched.items() if records})
+        return fetched or await consumer.getmany(timeout_ms=_READ_MS, max_records=self._max_records)
 
     async def _connect(self) -> None:
         cause = _CauseOfFailure()
@@ -228,11 +285,11 @@ class KafkaSource:
             raise Reassigned
         return self._consumer
 
-    def _batch(self, fetched: Mapping[TopicPartition, list[object]]) -> Batch:
+    def _batch(self, fetched: Mapping[TopicPartition, list[ConsumerRecord]]) -> Batch:
         now = int(self._clock.now() * SECOND)
         latest = now + _FUTURE
         records = [
-            Record(stream, r.offset, r.value or b"", min(r.timestamp * 1000, latest))  # type: ignore[attr-defined]
+            Record(stream, r.offset, r.value or b"", _stamp(r.timestamp, latest))
             for part in sorted(fetched)
             for stream in (stream_of(part),)
             for r in fetched[part]
@@ -261,3 +318,8 @@ class KafkaSource:
         """The offset that `getmany` gives next; the public `position` is a coroutine that may wait."""
         state = self._connected()._subscription.subscription.assignment.state_value(part)  # noqa: SLF001
         return state.position if state is not None and state.has_valid_position else None
+
+
+def _stamp(milliseconds: int | None, latest: Micros) -> Micros | None:
+    """A record's stamp, clamped; Kafka writes -1 where there is none."""
+    return None if milliseconds is None or milliseconds < 0 else min(milliseconds * 1000, latest)

@@ -112,23 +112,36 @@ class SqliteStore:
     def _open(self) -> sqlite3.Connection:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))
-        self._path.chmod(0o600)  # SQLite gives its -wal and -shm files the mode of the database
         db = sqlite3.connect(self._path, isolation_level=None, timeout=_BUSY_SECONDS, check_same_thread=False)
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = FULL")
-        db.execute("PRAGMA foreign_keys = ON")
-        self._migrate(db)
-        row = db.execute("SELECT count(*) FROM deliveries WHERE state = 0").fetchone()
-        self._backlog = int(row[0])
+        try:
+            self._check(db)
+            self._path.chmod(0o600)  # SQLite gives its -wal and -shm files the mode of the database
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = FULL")
+            db.execute("PRAGMA foreign_keys = ON")
+            self._migrate(db)
+            self._backlog = self._count_backlog(db)
+        except BaseException:
+            db.close()
+            raise
         return db
 
-    def _migrate(self, db: sqlite3.Connection) -> None:
+    @staticmethod
+    def _count_backlog(db: sqlite3.Connection) -> int:
+        return int(db.execute("SELECT count(*) FROM deliveries WHERE state = 0").fetchone()[0])
+
+    def _check(self, db: sqlite3.Connection) -> None:
+        """Whether this database is ours to write, before anything of it is changed."""
         version = int(db.execute("PRAGMA user_version").fetchone()[0])
+        tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master")}
+        if (tables or version) and not {"writer", "deliveries"} <= tables:
+            raise StoreError(f"{self._path} is a database of something else; name another file in store.sqlite.path")
         if version > len(MIGRATIONS):
             message = f"the store {self._path} was made by a newer release (schema {version}); run that release"
             raise StoreError(f"{message}, or start with a store of its own")
-        if version == 0 and db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            raise StoreError(f"{self._path} is a database of something else; name another file in store.sqlite.path")
+
+    def _migrate(self, db: sqlite3.Connection) -> None:
+        version = int(db.execute("PRAGMA user_version").fetchone()[0])
         for number, script in enumerate(MIGRATIONS[version:], version + 1):
             db.executescript(f"BEGIN IMMEDIATE; {script} PRAGMA user_version = {number}; COMMIT;")
 
@@ -138,6 +151,7 @@ class SqliteStore:
             self._claim = int(self._db.execute("SELECT claim FROM writer").fetchone()[0])
             positions = dict(self._db.execute("SELECT stream, next FROM offsets").fetchall())
             rows = self._db.execute("SELECT kind, key, value FROM state ORDER BY rowid").fetchall()
+            self._backlog = self._count_backlog(self._db)  # an earlier claimant has added and settled lines
         return Claim(self._claim, positions, [Row(*row) for row in rows])
 
     def _do_commit(self, commit: Commit) -> None:

@@ -35,6 +35,7 @@ class Telemetry:
         metrics, tally = self.metrics, out.tally
         for result, n in tally.joins.items():
             metrics.join.labels(result).inc(n)
+        metrics.join.labels("timed_out").inc(tally.timed_out)
         metrics.gaps.inc(tally.unanswered)
         self._events(out.judged)
         self._findings(out.findings)

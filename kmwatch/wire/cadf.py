@@ -22,27 +22,31 @@ from kmwatch.core.record import AuditRecord, Decoded, Ignored, Rejected, RejectR
 from kmwatch.core.route import route
 
 MAX_BYTES = 8 * 1024 * 1024  # Kafka's own default is 1 MiB; a bigger record is no audit event
+_LATEST: Micros = 32_503_680_000 * SECOND  # the year 3000: what comes later no format of a sink could write
 CLOCK_TOLERANCE: Micros = 60 * SECOND  # how far a stamp may lie after the moment the broker got it
 _SLOTS = {
     "audit.http.request": Slot.CADF_REQUEST,
     "audit.http.response": Slot.CADF_RESPONSE,
     "audit.cadf": Slot.CADF_REQUEST | Slot.CADF_RESPONSE,
 }
-_UNKNOWN = ("", "unknown", None)  # pycadf's cadftaxonomy.UNKNOWN stands for what Keystone did not say
+_UNKNOWN = frozenset({"", "unknown", None})  # pycadf's cadftaxonomy.UNKNOWN stands for what Keystone did not say
+_SAYS_NOTHING = frozenset({"", "unknown", None})
+_NO_ADDRESS, _TOLD_ADDRESS = AddressSource.NONE, AddressSource.AUDIT
+_STATUS: dict[str | int | None, int] = {str(code): code for code in range(100, 600)}  # as keystonemiddleware writes it
 
 
-class _Envelope(Struct):
+class _Envelope(Struct, gc=False):
     message: str | None = msgspec.field(default=None, name="oslo.message")
     event_type: str | None = None
     payload: msgspec.Raw = msgspec.Raw()
 
 
-class _Host(Struct):
+class _Host(Struct, gc=False):
     address: str | None = None
     agent: str | None = None
 
 
-class _Initiator(Struct):
+class _Initiator(Struct, gc=False):
     id: str | None = None
     name: str | None = None
     project_id: str | None = None
@@ -51,19 +55,19 @@ class _Initiator(Struct):
     host: _Host | None = None
 
 
-class _Target(Struct):
+class _Target(Struct, gc=False):
     type_uri: str | None = msgspec.field(default=None, name="typeURI")
 
 
-class _Reason(Struct):
+class _Reason(Struct, gc=False):
     code: str | int | None = msgspec.field(default=None, name="reasonCode")
 
 
-class _Reporter(Struct):
+class _Reporter(Struct, gc=False):
     time: str | None = msgspec.field(default=None, name="reporterTime")
 
 
-class _Event(Struct):
+class _Event(Struct, gc=False):
     id: str
     action: str
     outcome: str
@@ -75,7 +79,7 @@ class _Event(Struct):
     reporters: list[_Reporter] = msgspec.field(default_factory=list, name="reporterchain")
 
 
-class _Message(Struct):
+class _Message(Struct, gc=False):
     event_type: str
     payload: _Event
 
@@ -84,6 +88,7 @@ class _Header(Struct):
     event_type: str | None = None
 
 
+_NOBODY = _Initiator()
 _envelope = msgspec.json.Decoder(_Envelope).decode
 _message = msgspec.json.Decoder(_Message).decode
 _header = msgspec.json.Decoder(_Header).decode
@@ -162,8 +167,11 @@ def _record(message: _Message, stamp: Micros | None) -> Decoded:
         return Ignored.NOT_AUDIT
     event = message.payload
     path = event.path
-    if path is None or _of_other_service(event.target, path):
-        return Ignored.OTHER_SERVICE if path else Rejected(RejectReason.BAD_AUDIT_EVENT, "no requestPath")
+    if not path:
+        return Rejected(RejectReason.BAD_AUDIT_EVENT, "no requestPath")
+    target = event.target
+    if target is not None and target.type_uri not in _SAYS_NOTHING and _of_other_service(target.type_uri, path):
+        return Ignored.OTHER_SERVICE
     try:
         began = stamp if event.event_time is None else _micros(event.event_time)
         made = _micros(event.reporters[-1].time or "") if event.reporters else began
@@ -172,19 +180,24 @@ def _record(message: _Message, stamp: Micros | None) -> Decoded:
     if began is None or made is None:
         return Rejected(RejectReason.BAD_TIME, "no eventTime, and the record has no timestamp")
     flags: tuple[str, ...] = ()
-    if stamp is not None and max(began, made) > stamp + CLOCK_TOLERANCE:
+    if made < began:
+        made = began
+    if stamp is not None and made > stamp + CLOCK_TOLERANCE and stamp >= 0:  # a negative one says "none"
         began, made, flags = min(began, stamp), min(made, stamp), ("clock_skewed",)
-    who = event.initiator or _Initiator()
-    request_id = None if who.request_id in _UNKNOWN else who.request_id
-    status = _status(event.reason)
+    if began < 0 or made > _LATEST:
+        return Rejected(RejectReason.BAD_TIME, f"{began} us is outside the years 1970 to 2999")
+    who = event.initiator or _NOBODY
+    request_id = who.request_id
+    if request_id in _UNKNOWN:
+        request_id = None
     return AuditRecord(
         slot,
         request_id or f"cadf-{event.id}",
         began,
-        max(made, began),
+        made,
         event.action,
         event.outcome,
-        status,
+        None if event.reason is None else _status(event.reason.code),
         path,
         request_id,
         who.global_request_id or None,
@@ -194,34 +207,36 @@ def _record(message: _Message, stamp: Micros | None) -> Decoded:
 
 
 def _who(who: _Initiator) -> Initiator:
-    host = who.host
-    address = host.address if host else None
+    host, id_, name, project = who.host, who.id, who.name, who.project_id
+    address = host.address if host is not None else None
     return Initiator(
-        None if who.id in _UNKNOWN else who.id,
-        None if who.name in _UNKNOWN else who.name,
-        None if who.project_id in _UNKNOWN else who.project_id,
+        None if id_ in _UNKNOWN else id_,
+        None if name in _UNKNOWN else name,
+        None if project in _UNKNOWN else project,
         None,
         (),
         address,
-        AddressSource.NONE if address is None else AddressSource.AUDIT,
-        host.agent if host else None,
+        _NO_ADDRESS if address is None else _TOLD_ADDRESS,
+        host.agent if host is not None else None,
     )
 
 
-def _of_other_service(target: _Target | None, path: str) -> bool:
-    """Whether both the target and the path say that this is not the Key Manager's event."""
-    uri = target.type_uri if target else None
-    if not uri or uri == "unknown" or uri.startswith(("service/security/keymanager", "data/security")):
+def _of_other_service(uri: str, path: str) -> bool:
+    """Whether both the target's typeURI and the path say that this is not the Key Manager's event."""
+    if uri.startswith(("service/security/keymanager", "data/security")):
         return False
     return not route(path, served=True).routed
 
 
-def _status(reason: _Reason | None) -> int | None:
+def _status(code: str | int | None) -> int | None:
+    known = _STATUS.get(code)
+    if known is not None or code is None:
+        return known
     try:
-        code = int(reason.code) if reason and reason.code is not None else None
+        number = int(code)
     except ValueError:
         return None
-    return code if code is not None and 100 <= code <= 999 else None  # noqa: PLR2004
+    return number if 100 <= number <= 999 else None  # noqa: PLR2004
 
 
 def _micros(text: str) -> Micros:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import msgspec
 from msgspec import Struct
 
@@ -18,6 +20,7 @@ class _Line(Struct):
     event_type: str | None = None
 
 
+_UNREADABLE = (msgspec.DecodeError, UnicodeError, RecursionError)
 _line = msgspec.json.Decoder(_Line).decode
 _text = msgspec.json.Decoder(str).decode
 
@@ -25,12 +28,21 @@ _text = msgspec.json.Decoder(str).decode
 def unwrap(line: bytes) -> tuple[bytes, Micros | None]:
     """The record's value and stamp of one line.
 
-    A line that is no recorded Kafka record is taken as the value itself: decoding it will say what it is.
+    A line that is no recorded Kafka record is taken as the value itself: decoding it will say what it is. One that
+    strict readers refuse (a lone surrogate, bytes that are no UTF-8) is read with replacements.
     """
     try:
-        found = _line(line)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _unwrap(line)
+    except _UNREADABLE:
+        pass
+    try:
+        return _unwrap(_mended(line))
+    except (*_UNREADABLE, ValueError):
         return line, None
+
+
+def _unwrap(line: bytes) -> tuple[bytes, Micros | None]:
+    found = _line(line)
     if found.topic is None:
         return line, None
     raw = bytes(found.value) or bytes(found.payload)
@@ -39,11 +51,16 @@ def unwrap(line: bytes) -> tuple[bytes, Micros | None]:
     return _content(raw), micros
 
 
+def _mended(line: bytes) -> bytes:
+    readable = json.loads(line.decode("utf-8", "replace"), strict=False)
+    return json.dumps(readable, ensure_ascii=False).encode("utf-8", "replace")
+
+
 def known(line: bytes) -> bool:
     """Whether a line is in a form that this release reads."""
     try:
         found = _line(line)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except _UNREADABLE:
         return False
     if found.topic is not None and (bytes(found.value) or bytes(found.payload)):
         return True
@@ -54,9 +71,4 @@ def _content(data: bytes) -> bytes:
     """The bytes of a JSON string, or JSON that is no string as it stands; null is a tombstone."""
     if data == b"null":
         return b""
-    if data[:1] != b'"':
-        return data
-    try:
-        return _text(data).encode()
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return data
+    return _text(data).encode() if data[:1] == b'"' else data

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import io
 import json
 import os
@@ -20,6 +21,7 @@ from kmwatch.ports import ConfigurationError, Sink, TransientError
 from kmwatch.sinks.file import FileSink
 from kmwatch.sinks.stdout import StdoutSink
 from kmwatch.sinks.syslog import SyslogSink
+from kmwatch.wire.ocsf import to_ocsf
 from tests.servers.rsyslog import Rsyslog, line_id
 from tests.support.cef import parse_cef
 from tests.support.findings import finding, hostile
@@ -80,7 +82,7 @@ class PipeMedium:
         return StdoutSink("screen", format="ocsf", stream=self._stream)
 
     async def arrived(self, lines: set[str]) -> list[str]:
-        while not lines <= set(found := self._ids()):
+        while not lines <= set(found := self._ids()):  # noqa: ASYNC110 - fed by a thread
             await asyncio.sleep(0.005)
         return found
 
@@ -264,6 +266,22 @@ async def test_a_file_truncated_in_place_goes_on_from_its_start(tmp_path: Path) 
     assert await medium.arrived(set()) == ["line-2"]
 
 
+async def test_a_line_that_another_process_is_writing_is_no_torn_line(tmp_path: Path) -> None:
+    medium = FileMedium(tmp_path, "ocsf")
+    other = to_ocsf(finding(1)) + b"\n"
+    with medium.path.open("ab", buffering=0) as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        stream.write(other[:100])
+        sink = medium.sink()
+        sending = asyncio.create_task(sink.send([finding(2)]))
+        await asyncio.sleep(0.1)
+        stream.write(other[100:])
+        fcntl.flock(stream, fcntl.LOCK_UN)
+        await sending
+    await sink.close()
+    assert await medium.arrived(set()) == ["line-1", "line-2"]
+
+
 async def test_two_writers_of_one_file_tear_no_line(tmp_path: Path) -> None:
     medium = FileMedium(tmp_path, "ocsf")
     first, second = medium.sink(), medium.sink()
@@ -324,9 +342,36 @@ async def test_a_reader_that_left_is_a_matter_for_the_operator() -> None:
 async def test_plain_output_is_the_terminal_text_without_colour() -> None:
     stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     await StdoutSink("screen", stream=stream).send([finding(), hostile()])
-    text = stream.buffer.getvalue().decode("ascii")  # type: ignore[attr-defined]
+    text = stream.buffer.getvalue().decode("ascii")
     assert "\x1b" not in text
     assert text.startswith("2026-11-23 23:51:59Z  HIGH  KMW-001 unexplained-read\n")
+
+
+async def test_a_pipe_that_nobody_empties_holds_up_nobody_else(tmp_path: Path) -> None:
+    read, write = os.pipe()
+    stream = os.fdopen(write, "w", encoding="utf-8")
+    stuck = StdoutSink("screen", stream=stream, format="ocsf")
+    for _ in range(40):  # more than the shared pool has threads
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(stuck.send([finding(citations=200)]), 0.02)
+    await asyncio.to_thread(lambda: None)
+    archive = FileSink("archive", tmp_path / "alerts")
+    await archive.send([finding()])
+    await archive.close()
+    written: list[bytes] = []
+    reader = threading.Thread(target=_empty, args=(read, written))
+    reader.start()
+    await stuck.send([])
+    await stuck.close()
+    stream.close()
+    reader.join()
+    assert b"".join(written).count(b"\n") == 1  # the one that had begun; those given up before were skipped
+
+
+def _empty(read: int, written: list[bytes]) -> None:
+    with os.fdopen(read, "rb", buffering=0) as source:
+        while chunk := source.read(65536):
+            written.append(chunk)
 
 
 @pytest.mark.parametrize(("no_color", "coloured"), [("", True), ("1", False)])
@@ -352,7 +397,7 @@ def test_an_address_that_is_none_is_refused(address: str) -> None:
 
 
 def test_a_certificate_file_that_is_missing_is_told_at_the_start(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="missing.pem"):
+    with pytest.raises(ConfigurationError, match=r"missing\.pem"):
         SyslogSink("siem", "tls://siem", ca=tmp_path / "missing.pem")
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
@@ -99,6 +100,18 @@ async def test_what_a_killed_receiver_had_in_memory_is_sent_again_though_nothing
         await sink.close()
 
 
+async def test_the_window_waits_for_a_receiver_however_long_it_is_away(tmp_path: Path) -> None:
+    with Rsyslog(tmp_path) as receiver:
+        sink = SyslogSink("siem", receiver.tcp, max_bytes=LARGE, window=WindowLimits(seconds=0.5))
+        await sink.send([finding()])
+        receiver.kill()
+        (tmp_path / "received.jsonl").unlink(missing_ok=True)
+        await asyncio.sleep(1.0)
+        receiver.start()
+        await receiver.wait_for({"line-1"})
+        await sink.close()
+
+
 async def test_the_window_is_bounded_by_count(tmp_path: Path) -> None:
     with Rsyslog(tmp_path) as receiver:
         sink = SyslogSink("siem", receiver.tcp, max_bytes=LARGE, window=WindowLimits(messages=3))
@@ -162,20 +175,31 @@ async def test_a_client_that_the_receiver_refuses_acknowledges_nothing(tmp_path:
         assert ids(receiver.received()) == []
 
 
-async def test_a_refusal_that_the_receiver_explains_is_a_matter_of_configuration(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_a_refusal_that_the_receiver_explains_is_a_matter_of_configuration(
+    tmp_path: Path, version: ssl.TLSVersion
+) -> None:
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = context.maximum_version = version
     authority.issue_cert("localhost").configure_cert(context)
     authority.configure_trust(context)
     context.verify_mode = ssl.CERT_REQUIRED
-    server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0, ssl=context)
-    async with server:
-        port = server.sockets[0].getsockname()[1]
-        sink = SyslogSink("siem", f"tls://localhost:{port}", ca=tmp_path / "ca.pem")
-        with pytest.raises(ConfigurationError, match="CERTIFICATE_REQUIRED.*check cert"):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        refusal = asyncio.create_task(asyncio.to_thread(_refuse_one, listener, context))
+        sink = SyslogSink("siem", f"tls://localhost:{listener.getsockname()[1]}", ca=tmp_path / "ca.pem")
+        with pytest.raises(ConfigurationError, match=r"TLS is refused: .*check cert"):
             await sink.send([finding()])
         await sink.close()
+        await refusal
+
+
+def _refuse_one(listener: socket.socket, context: ssl.SSLContext) -> None:
+    """OpenSSL itself, since asyncio's server closes without sending its alert."""
+    connection, _ = listener.accept()
+    with connection, pytest.raises(ssl.SSLError):
+        context.wrap_socket(connection, server_side=True)
 
 
 async def test_an_alert_larger_than_a_datagram_arrives_cut_and_says_so(receiver: Rsyslog) -> None:

@@ -201,7 +201,9 @@ def main(arguments: Sequence[str]) -> int:
         with tempfile.TemporaryDirectory(prefix="kafka-") as folder, KafkaServer(Path(folder)) as kafka:
             sys.stdout.write(f"Apache Kafka answers on {kafka.bootstrap}; Ctrl-C ends it, data and all\n")
             sys.stdout.flush()
-            signal.sigwait({signal.SIGINT, signal.SIGTERM})
+            ends = {signal.SIGINT, signal.SIGTERM}
+            signal.pthread_sigmask(signal.SIG_BLOCK, ends)  # only now: the broker would inherit the mask
+            signal.sigwait(ends)
     except ServerUnavailableError as error:
         sys.stderr.write(f"{error}\n")
         return 1

@@ -88,7 +88,7 @@ class Bench:
         await asyncio.sleep(0)
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - any condition, seen from outside
             await asyncio.sleep(0)
 
     async def delivered(self, sink: str, count: int) -> None:
@@ -126,7 +126,11 @@ async def test_an_idle_worker_asks_the_outbox_only_when_notified() -> None:
     assert bench.outbox.reads == 1
     bench.outbox.put(finding())
     bench.delivery.notify()
-    await bench.delivered("siem", 1)
+    await bench.until(lambda: bench.outbox.reads == 3)  # one that found it, one that found no more
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert bench.outbox.reads == 3
+    assert bench.outbox.acknowledged["siem"] == ["line-1"]
     await bench.delivery.stop()
 
 
@@ -164,7 +168,7 @@ def test_a_wait_is_never_shorter_than_the_receiver_wished_nor_longer_than_the_bo
         return bench.sleeps
 
     for attempt, slept in enumerate(asyncio.run(run())):
-        bound = jitter * 0.5 * 2**attempt
+        bound = jitter * (0.5 * 2**attempt)
         wished = min(wish, 3600) if wish is not None and wish == wish else 0  # noqa: PLR0124 - not NaN
         assert slept == max(bound, wished)
 

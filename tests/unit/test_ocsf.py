@@ -19,7 +19,7 @@ _schema = OcsfJsonSchemaEmbedded(get_ocsf_schema("1.8.0")).get_class_schema("det
 _validator = Draft202012Validator(_schema)
 
 
-def decoded(line: bytes) -> Any:
+def decoded(line: bytes) -> Any:  # noqa: ANN401 - JSON, checked by its schema
     """The event, after the checks that every line must pass."""
     assert b"\n" not in line
     event = json.loads(line)

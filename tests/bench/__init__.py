@@ -1,0 +1,1 @@
+"""Benchmarks against a real broker: `./dev bench`."""

@@ -1,0 +1,121 @@
+"""`./dev bench`: kmwatch's durable end-to-end rate, held against the raw loop, in one run on one core.
+
+Both read the same records of the same topic of a real broker, in turns. Quote the ratio: it carries over between
+machines, records a second do not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import subprocess
+import sys
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+
+import orjson
+from aiokafka import AIOKafkaProducer
+
+from kmwatch.cli import main as kmwatch
+from tests.bench.records import ATTACKS, PER_SECOND, RECORDING, SEED, records
+from tests.servers.kafka import KafkaServer
+
+FLOORS = {"ratio": 0.60, "memory_mb": 150.0, "stall_ms": 100.0}
+_FIRST_MS, _STEP_MS = 1_767_225_600_000, 500 // PER_SECOND  # producers stamp records with the time they tell of
+
+
+def main() -> int:
+    """Run the benchmark; exit 1 if a floor is missed."""
+    parser = argparse.ArgumentParser(prog="dev bench", description=__doc__)
+    parser.add_argument("--records", type=int, default=200_000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--compression", default="lz4", choices=("none", "gzip", "snappy", "lz4", "zstd"))
+    given = parser.parse_args()
+    with TemporaryDirectory(prefix="kmwatch-bench-") as name:
+        folder = Path(name)
+        with KafkaServer(folder / "kafka") as kafka:
+            size = asyncio.run(_fill(kafka, given.records, given.compression, _cited(folder)))
+            print(  # noqa: T201
+                f"{given.records} records of {size:.0f} bytes on average, {given.compression}, 4 partitions, seed {SEED},"
+                f" {PER_SECOND} requests a second of event time, {ATTACKS:.0%} of requests of attacks;"
+                f" {given.rounds} rounds in turn, clients on core 0, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
+            )
+            raw, ours = [], []
+            for number in range(given.rounds):
+                raw.append(_child("tests.bench.raw", kafka.bootstrap, "bench", str(given.records)))
+                ours.append(_child("tests.bench.durable", str(_config(folder, kafka, number)), str(given.records)))
+                print(f"  round {number + 1}: raw {raw[-1]['rate']:,.0f}/s, kmwatch {ours[-1]['rate']:,.0f}/s", flush=True)  # noqa: T201
+    return _report(raw, ours)
+
+
+async def _fill(kafka: KafkaServer, count: int, compression: str, cited: frozenset[str]) -> float:
+    """Produce the records in the order of their time; returns their mean size in bytes."""
+    await kafka.create_topic("bench", partitions=4)
+    codec = None if compression == "none" else compression
+    producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap, compression_type=codec, linger_ms=20)
+    await producer.start()
+    total = 0
+    for number, (partition, value) in enumerate(records(count, cited)):
+        await producer.send("bench", value, partition=partition, timestamp_ms=_FIRST_MS + number * _STEP_MS)
+        total += len(value)
+    await producer.flush()
+    await producer.stop()
+    return total / count
+
+
+def _cited(folder: Path) -> frozenset[str]:
+    """The requests of the recording that a finding cites."""
+    alerts = folder / "alerts.jsonl"
+    assert kmwatch(["replay", "-c", str(RECORDING / "kmwatch.yaml"), "--alerts", str(alerts)]) == 0
+    lines = map(orjson.loads, alerts.read_bytes().splitlines())
+    return frozenset(event.removeprefix("api:") for line in lines for event in line["unmapped"]["kmwatch"]["event_ids"])
+
+
+def _config(folder: Path, kafka: KafkaServer, number: int) -> Path:
+    place = folder / f"round-{number}"
+    place.mkdir()
+    source = {"bootstrap": [kafka.bootstrap], "topics": ["bench"], "group": f"bench-{number}", "session_timeout": "6s"}
+    settings = {
+        "sources": [{"kafka": source}],
+        "callers": str(RECORDING / "callers.yaml"),
+        "identities": {"file": str(RECORDING / "identities.json")},
+        "inventory": {"file": str(RECORDING / "inventory.jsonl")},
+        "store": {"sqlite": {"path": "kmwatch.db"}},
+        "sinks": [{"name": "archive", "file": {"path": "alerts.jsonl"}}],
+    }
+    (place / "kmwatch.yaml").write_bytes(orjson.dumps(settings))  # YAML includes JSON
+    return place
+
+
+def _child(module: str, *arguments: str) -> dict[str, float]:
+    done = subprocess.run([sys.executable, "-m", module, *arguments], check=True, stdout=subprocess.PIPE)  # noqa: S603
+    figures: dict[str, float] = orjson.loads(done.stdout)
+    return figures
+
+
+def _report(raw: list[dict[str, float]], ours: list[dict[str, float]]) -> int:
+    ratio = median(mine["rate"] / base["rate"] for base, mine in zip(raw, ours, strict=True))
+    figures = {
+        "ratio": ratio,
+        "memory_mb": max(mine["memory_mb"] for mine in ours),
+        "stall_ms": max(mine["stall_ms"] for mine in ours),
+    }
+    print(  # noqa: T201
+        f"raw loop {median(base['rate'] for base in raw):,.0f} records/s;"
+        f" kmwatch {median(mine['rate'] for mine in ours):,.0f} records/s, durable,"
+        f" {median(mine['lines'] for mine in ours):,.0f} alert lines (medians)"
+    )
+    missed = []
+    for name, value in figures.items():
+        floor = FLOORS[name]
+        good = value >= floor if name == "ratio" else value <= floor
+        print(f"  {name:<10} {value:8.2f}   {'floor' if name == 'ratio' else 'limit'} {floor:g}   {'ok' if good else 'MISSED'}")  # noqa: T201
+        if not good:
+            missed.append(name)
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
