@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec import Struct
 
 from kmwatch.core.account import Account, count
 from kmwatch.core.declaration import Declarations
 from kmwatch.core.keyed import Keyed
-from kmwatch.core.match import match
+from kmwatch.core.match import match as hold
 from kmwatch.core.model import MINUTE, AuditEvent, Failure, Finding, Kind, Match, Micros, Mode, Outcome
 from kmwatch.core.rate import Rates
 from kmwatch.core.rollup import RollUp
@@ -26,6 +26,14 @@ class Judged(Struct, frozen=True, gc=False):
 
     event: AuditEvent
     match: Match | None
+
+
+class Concern(NamedTuple):
+    """What there is to do with a class of events."""
+
+    rules: list[tuple[Rule, RollUp]]  # whom it concerns
+    matched: bool  # whether it is held against the caller map
+    judged: bool  # whether that match is the event's verdict
 
 
 class Detector:
@@ -48,7 +56,7 @@ class Detector:
         self._rules = [
             (rule, RollUp(rule.meta, chosen, declarations, limit)) for rule, chosen in build(settings, limit)
         ]
-        self._concerned: dict[tuple[Kind, Outcome, Failure | None], list[tuple[Rule, RollUp]]] = {}
+        self._concerns: dict[tuple[Kind, Outcome, Failure | None], Concern] = {}
         self._next_deadline: Micros | None = None
         self._tidied: Micros = 0
 
@@ -58,10 +66,20 @@ class Detector:
         Returns:
             The event with its match, and the lines of findings it makes.
         """
-        findings = self.advance(event.event_time) if self._due(event.event_time) else []
-        judged = self._match(event)
-        case = Case(event, judged, self._declarations)
-        for rule, rollup in self._concerning(event):
+        now, deadline = event.event_time, self._next_deadline
+        findings = self.advance(now) if deadline is not None and deadline <= now else []
+        key = event.kind, event.outcome, event.failure
+        concern = self._concerns.get(key) or self._concern(*key)
+        match = self._match(event) if concern.matched else None
+        if concern.rules:
+            self._show(Case(event, match, self._declarations), concern.rules, findings)
+        if findings:
+            self._note(findings)
+        return Judged(event, match if concern.judged else None), findings
+
+    def _show(self, case: Case, rules: list[tuple[Rule, RollUp]], findings: list[Finding]) -> None:
+        """Show a case to the rules it concerns, and gather what they say."""
+        for rule, rollup in rules:
             for hit in rule.observe(case):
                 count(self._account.hits, rule.meta.id)
                 lines = rollup.hit(hit)
@@ -70,10 +88,6 @@ class Detector:
                 findings += lines
                 if lines:
                     self._mind(rollup)
-        if findings:
-            self._note(findings)
-        shown = judged if event.kind is Kind.RETRIEVAL and event.outcome is Outcome.SUCCESS else None
-        return Judged(event, shown), findings
 
     def advance(self, now: Micros) -> list[Finding]:
         """Close what is over at this time. The caller counts the lines (see `note`)."""
@@ -118,21 +132,20 @@ class Detector:
             rollup.index()
             self._mind(rollup)
 
-    def _match(self, event: AuditEvent) -> Match | None:
+    def _match(self, event: AuditEvent) -> Match:
         kind = event.kind
-        if event.outcome is not Outcome.SUCCESS or kind not in _MATCHED:
-            return None
-        found = match(self._declarations, event, kind, address_expected_from_proxy=self._proxy_expected)
+        found = hold(self._declarations, event, kind, address_expected_from_proxy=self._proxy_expected)
         if found.rate is not None and found.explained and kind is Kind.RETRIEVAL:
             return self._rates.hold(found, event)
         return found
 
-    def _concerning(self, event: AuditEvent) -> list[tuple[Rule, RollUp]]:
-        key = event.kind, event.outcome, event.failure
-        found = self._concerned.get(key)
-        if found is None:
-            found = self._concerned[key] = [pair for pair in self._rules if pair[0].applies(*key)]
-        return found
+    def _concern(self, kind: Kind, outcome: Outcome, failure: Failure | None) -> Concern:
+        """Work out, once for each class of events, what there is to do with it."""
+        rules = [pair for pair in self._rules if pair[0].applies(kind, outcome, failure)]
+        matched = outcome is Outcome.SUCCESS and kind in _MATCHED
+        concern = Concern(rules, matched=matched, judged=matched and kind is Kind.RETRIEVAL)
+        self._concerns[kind, outcome, failure] = concern
+        return concern
 
     def _due(self, now: Micros) -> bool:
         return self._next_deadline is not None and self._next_deadline <= now

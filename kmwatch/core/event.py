@@ -14,7 +14,8 @@ _POSTED = (Kind.CREATE, Kind.CONTAINER_CREATE, Kind.ORDER_CREATE)
 _SEEN = (Witness.CADF,)
 _NOT_ALLOWED = 405
 _BOTH = Slot.CADF_REQUEST | Slot.CADF_RESPONSE
-_OTHER = Kind.OTHER
+_OTHER, _SUCCESS = Kind.OTHER, Outcome.SUCCESS  # looking a member up in its enum costs more than using it
+_REQUEST, _RESPONSE = Slot.CADF_REQUEST, Slot.CADF_RESPONSE
 _EVIDENCE = {  # by: something contradicts, both halves were seen
     (True, True): Evidence.CONTRADICTORY,
     (True, False): Evidence.CONTRADICTORY,
@@ -53,7 +54,7 @@ def audit_event(records: list[AuditRecord], slots: int, *, proxy_expected: bool,
     """
     best, flags = _best(records)
     status, outcome, failure = _outcome(best)
-    served = outcome is Outcome.SUCCESS
+    served = outcome is _SUCCESS
     action = best.action
     way = _ROUTES.get((best.path_raw, action, served)) or _way(best.path_raw, action, served)
     kind = _OTHER if status == _NOT_ALLOWED else way.kind
@@ -61,7 +62,7 @@ def audit_event(records: list[AuditRecord], slots: int, *, proxy_expected: bool,
     if way.flag is not None:
         flags.append(way.flag)
     if slots != _BOTH:
-        flags.append("request_missing" if slots & Slot.CADF_RESPONSE else "response_missing")
+        flags.append("request_missing" if slots & _RESPONSE else "response_missing")
     if proxy_expected and best.initiator.address_source is AddressSource.AUDIT:
         flags.append("address_unproven")
     if late:
@@ -99,7 +100,7 @@ def _best(records: list[AuditRecord]) -> tuple[AuditRecord, list[str]]:
     The common case, one request and one response that agree, goes without the ordering of the general one.
     """
     if len(records) == 2 and records[0].slot + records[1].slot == _BOTH:  # noqa: PLR2004
-        request, response = records if records[0].slot == Slot.CADF_REQUEST else records[::-1]
+        request, response = records if records[0].slot == _REQUEST else records[::-1]
         return response, [] if _agree(response, request) else ["phases_disagree"]
     if len(records) > 1:
         records = sorted(records, key=_preference)
@@ -127,14 +128,14 @@ def _agree(response: AuditRecord, request: AuditRecord) -> bool:
 
 def _outcome(record: AuditRecord) -> tuple[int | None, Outcome, Failure | None]:
     status = record.status
-    if not record.slot & Slot.CADF_RESPONSE:
+    if not record.slot & _RESPONSE:
         return None, Outcome.UNKNOWN, None
     if status is None:
         failed = record.outcome == "failure"
         known = failed or record.outcome == "success"
         return None, Outcome(record.outcome) if known else Outcome.UNKNOWN, None
     if status < 400:  # noqa: PLR2004
-        return status, Outcome.SUCCESS, None
+        return status, _SUCCESS, None
     failure = Failure.SERVER_ERROR if status >= 500 else Failure.CLIENT_ERROR  # noqa: PLR2004
     return status, Outcome.FAILURE, _FAILURES.get(status, failure)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from kmwatch.core.closed import ClosedKeys, digest_of
 from kmwatch.core.event import audit_event
@@ -29,6 +29,10 @@ class Joined(Word):
     LATE_PART = "late_part"  # its request was closed without it; a response makes the event anew, flagged late
 
 
+# Looking a member up in its enum takes longer than most of what the join does with a record.
+_WAITING, _COMPLETE, _DUPLICATE, _LATE_PART = Joined.WAITING, Joined.COMPLETE, Joined.DUPLICATE, Joined.LATE_PART
+
+
 class OpenRequest(Struct):
     """A request that still waits for records. `streams[i]` is where `records[i]` came from, for the account.
 
@@ -42,8 +46,8 @@ class OpenRequest(Struct):
     began: Micros  # least event time of its records: later events may not overtake it
     deadline: Micros
     late: bool = False
-    others: list[AuditRecord] = field(default_factory=list)
-    other_streams: list[str] = field(default_factory=list)
+    others: tuple[AuditRecord, ...] = ()
+    other_streams: tuple[str, ...] = ()
 
     @property
     def records(self) -> list[AuditRecord]:
@@ -53,7 +57,7 @@ class OpenRequest(Struct):
     @property
     def streams(self) -> tuple[str, ...]:
         """Where it was seen."""
-        return (self.first_stream, *self.other_streams)
+        return self.first_stream, *self.other_streams
 
 
 class Closed(Struct, frozen=True, gc=False):
@@ -90,38 +94,39 @@ class Join:
             return self._first(record, stream, late=late)
         slot = record.slot
         if slot & request.slots and (record in request.records or len(request.others) >= _MOST_COPIES - 1):
-            return Joined.DUPLICATE, None
-        request.others.append(record)
-        request.other_streams.append(stream)
+            return _DUPLICATE, None
+        request.others += (record,)
+        request.other_streams += (stream,)
         request.slots |= slot
-        request.late = request.late or late
+        if late:
+            request.late = True
         if request.slots & self._expected == self._expected:
             del self.open[key]
-            return Joined.COMPLETE, self._close(request)
+            return _COMPLETE, self._close(request)
         if record.event_time < request.began:
             request.began = record.event_time
         self.grown.add(key)
-        return Joined.WAITING, None
+        return _WAITING, None
 
     def _first(self, record: AuditRecord, stream: str, *, late: bool) -> tuple[Joined, Closed | None]:
         key, slot = record.key, record.slot
         digest = digest_of(key)
         seen = self.closed.slots(digest)
         if seen & slot == slot:
-            return Joined.DUPLICATE, None
+            return _DUPLICATE, None
         if seen and not slot & Slot.CADF_RESPONSE:
             self.closed.add(digest, seen | slot)  # it adds nothing to what the response said
-            return Joined.LATE_PART, None
+            return _LATE_PART, None
         began, deadline = record.event_time, record.observed_time + self._settle
         request = OpenRequest(record, stream, digest, slot | seen, began, deadline, late or seen != 0)
         if seen:
-            return Joined.LATE_PART, self._close(request)
+            return _LATE_PART, self._close(request)
         if slot & self._expected == self._expected:
-            return Joined.COMPLETE, self._close(request)
+            return _COMPLETE, self._close(request)
         self.open[key] = request
         if self._next_deadline is None or deadline < self._next_deadline:
             self._next_deadline = deadline
-        return Joined.WAITING, None
+        return _WAITING, None
 
     def expire(self, watermark: Micros | None) -> list[Closed]:
         """Close the requests whose settle time is over, and the oldest of too many."""

@@ -29,6 +29,7 @@ class Order:
         self.evicted = 0
         self._limit = limit
         self._numbers = count()
+        self._taken = 0  # numbers below this were handed out by `take_fresh`
         self._late: list[AuditEvent] = []
 
     def put(self, event: AuditEvent) -> None:
@@ -70,10 +71,24 @@ class Order:
         """Let everything out: the input has ended."""
         return self.release(max((item[0] for item in self.waiting), default=self.frontier))
 
-    def restore(self, waiting: Iterable[AuditEvent], frontier: Micros) -> None:
-        """Take back what waited when the last commit was written."""
+    def take_fresh(self) -> list[AuditEvent]:
+        """The events that wait and did not at the last call, in the order of their arrival."""
+        fresh = [item[3] for item in self.waiting if item[2] >= self._taken]
+        self._taken = next(self._numbers)
+        return fresh
+
+    def restore(self, written: Iterable[AuditEvent], frontier: Micros) -> None:
+        """Take back what waited at the last commit.
+
+        Args:
+            written: what earlier commits found waiting, in the order of arrival: some of it has gone since, and
+                of an event that was amended the last form counts.
+            frontier: where it stood.
+        """
         self.frontier = frontier
-        self.waiting = [(event.event_time, event.event_id, next(self._numbers), event) for event in waiting]
+        latest = {event.event_id: event for event in written if event.event_time > frontier}
+        self.waiting = [(e.event_time, e.event_id, next(self._numbers), e) for e in latest.values()]
+        self._taken = next(self._numbers)
 
 
 def _flagged_late(event: AuditEvent) -> AuditEvent:

@@ -26,18 +26,18 @@ class Rates:
         if rate is None:
             return match
         key = f"{match.declaration}\n{event.initiator.user_id}"
-        before = self.state.get(key) or {}
-        secret = event.target.id or event.path
-        newest = max(before.values(), default=event.event_time)
-        if event.event_time < newest:  # late: the window still ends at the newest read
-            if event.event_time <= newest - rate.window or before.get(secret, 0) > event.event_time:
-                return match
-            reads = dict(sorted({**before, secret: event.event_time}.items(), key=lambda read: (read[1], read[0])))
-        else:
-            since = event.event_time - rate.window
-            reads = {name: at for name, at in before.items() if at > since and name != secret}
-            reads[secret] = event.event_time
-        while len(reads) > rate.limit + 1:
+        reads = self.state.get(key)  # secret -> its latest read, in order of time
+        if reads is None:
+            reads = {}
+        secret, at = event.target.id or event.path, event.event_time
+        newest = next(reversed(reads.values()), at)
+        if at >= newest:
+            reads.pop(secret, None)
+            reads[secret] = at
+        elif at > newest - rate.window and reads.get(secret, 0) < at:  # late: the window ends at the newest read
+            reads = dict(sorted({**reads, secret: at}.items(), key=lambda read: (read[1], read[0])))
+        since = max(at, newest) - rate.window
+        while len(reads) > rate.limit + 1 or next(iter(reads.values())) <= since:
             del reads[next(iter(reads))]
         self.state.put(key, reads)
         if len(reads) <= rate.limit:

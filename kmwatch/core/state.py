@@ -17,7 +17,7 @@ from kmwatch.core.step import Engine
 
 _OPEN, _WAIT, _CLOSED, _META = "open", "wait", "closed", "meta"
 _open = msgpack.Decoder(OpenRequest).decode
-_event = msgpack.Decoder(AuditEvent).decode
+_events = msgpack.Decoder(list[AuditEvent]).decode
 
 
 class Row(Struct, frozen=True, gc=False):
@@ -33,8 +33,7 @@ class _Meta(Struct):
     watermark: Micros | None
     seen: dict[str, Micros | None]
     account: Account
-    segments: int = 0
-    wait_number: int = 0
+    segments: int = 0  # rows of waiting events and closed keys ever written
 
 
 _meta = msgpack.Decoder(_Meta).decode
@@ -47,8 +46,7 @@ class Memory:
         """Watch over an engine that is new, or about to be restored."""
         self._engine = engine
         self._written_open: set[str] = set()
-        self._written_wait: dict[tuple[Micros, str], tuple[str, AuditEvent]] = {}  # place in the order -> row
-        self._wait_number = 0
+        self._wait_segments: dict[str, Micros] = {}  # key of a row -> the latest event time in it
         self._segments = 0
         self._young: list[str] = []
         self._old: list[str] = []
@@ -72,9 +70,9 @@ class Memory:
             if row.kind == _OPEN:
                 opens[row.key] = _open(value)
             elif row.kind == _WAIT:
-                event = _event(value)
-                waits.append(event)
-                self._written_wait[event.event_time, event.event_id] = row.key, event
+                events = _events(value)
+                self._wait_segments[row.key] = max(event.event_time for event in events)
+                waits += events
             elif row.kind == _CLOSED:
                 self._restore_closed(row.key, value)
             elif row.kind == _META:
@@ -98,21 +96,18 @@ class Memory:
         join.grown.clear()
 
     def _waits(self) -> Iterator[Row]:
-        before, now = self._written_wait, dict[tuple[Micros, str], tuple[str, AuditEvent]]()
-        for time, event_id, _, event in self._engine.order.waiting:
-            place = time, event_id
-            written = before.pop(place, None)
-            if written is None:
-                self._wait_number += 1
-                key = f"{self._wait_number:016d}"
-            else:
-                key = written[0]
-            if written is None or written[1] is not event:  # new, or amended since
-                yield Row(_WAIT, key, msgpack.encode(event))
-            now[place] = key, event
-        for key, _ in before.values():
-            yield Row(_WAIT, key, None)
-        self._written_wait = now
+        """What began to wait since the last commit is one row; it goes when the last of its events has gone."""
+        frontier = self._engine.order.frontier
+        for segment, last in list(self._wait_segments.items()):
+            if last <= frontier:
+                del self._wait_segments[segment]
+                yield Row(_WAIT, segment, None)
+        fresh = self._engine.order.take_fresh()
+        if fresh:
+            self._segments += 1
+            segment = f"{self._segments:012d}"
+            self._wait_segments[segment] = max(event.event_time for event in fresh)
+            yield Row(_WAIT, segment, msgpack.encode(fresh))
 
     def _closed(self) -> Iterator[Row]:
         closed = self._engine.join.closed
@@ -141,7 +136,6 @@ class Memory:
             engine.watermark.seen,
             engine.account,
             self._segments,
-            self._wait_number,
         )
         return msgpack.encode(meta)
 
@@ -149,6 +143,6 @@ class Memory:
         engine = self._engine
         engine.order.restore(waits, meta.frontier)
         engine.watermark.value, engine.watermark.seen = meta.watermark, meta.seen
-        self._segments, self._wait_number = meta.segments, meta.wait_number
+        self._segments = meta.segments
         for name in engine.account.__struct_fields__:  # the detector writes to this very object
             setattr(engine.account, name, getattr(meta.account, name))

@@ -142,8 +142,8 @@ class FileSource:
         self._readers = {}
         for path in self._chosen:
             reader = await asyncio.to_thread(_Reader, path, follow=self._follow and path != STDIN)
-            await asyncio.to_thread(reader.skip, 0 if path == STDIN else positions.get(f"file:{path}", 0))
             self._readers[f"file:{path}"] = reader
+            await asyncio.to_thread(reader.skip, 0 if path == STDIN else positions.get(f"file:{path}", 0))
 
     async def read(self, progress: Mapping[str, Micros | None]) -> Batch:
         """Read on in the file that has got least far."""
@@ -223,12 +223,17 @@ def _sniff(path: str) -> bool:
     """Whether one of the first lines is in a known form; an empty file is."""
     try:
         with _open(path) as file:
-            lines = [line for _ in range(_SNIFFED_LINES) if (line := file.readline(MAX_BYTES))]
+            for number in range(_SNIFFED_LINES):
+                line = file.readline(MAX_BYTES)
+                if not line:
+                    return number == 0
+                if known(line):
+                    return True
     except (EOFError, gzip.BadGzipFile, zlib.error):
         return False
     except OSError as error:
         raise SourceError(f"cannot read {path}: {error.strerror or error}") from error
-    return not lines or any(known(line) for line in lines)
+    return False
 
 
 def _open(path: str) -> BinaryIO:

@@ -17,7 +17,7 @@ from tests.servers.kafka_config import Scram
 from tests.servers.ports import free_port
 from tests.support.daemon import Config, Daemon, configuration, file_sink, kafka_source
 from tests.support.recorded import recording
-from tests.support.store import offsets, set_offset
+from tests.support.store import lose, offsets, set_offset
 
 VALUES = [record.value for record in recording()[:200]]
 Made = Callable[..., Daemon]
@@ -101,8 +101,7 @@ async def test_a_lost_store_is_refused_until_the_gap_is_accepted(
     await kafka.produce(topic, 0, VALUES[20:30])
     daemon.wait_until(consumed(10), "the new records are consumed")
     assert daemon.terminate() == 0
-    for file in tmp_path.glob("kmwatch.db*"):
-        file.unlink()
+    lose(tmp_path / "kmwatch.db")
 
     daemon.start()
     assert daemon.wait() == 3

@@ -91,7 +91,7 @@ def who(user: str | None = "user-1", address: str | None = "10.0.0.1") -> Initia
     return Initiator(user, user, "project-1", None, (), address, source, "curl/8")
 
 
-def record(
+def record(  # noqa: PLR0913  (every field that tests vary)
     number: int = 1,
     slot: int = BOTH,
     *,
@@ -129,7 +129,7 @@ def halves(number: int = 1, **fields: object) -> tuple[AuditRecord, AuditRecord]
     )
 
 
-def event(
+def event(  # noqa: PLR0913  (every field that tests vary)
     number: int = 1,
     kind: Kind = Kind.RETRIEVAL,
     *,
@@ -196,7 +196,7 @@ def settings(threshold: int = 3, window: Micros = 60 * SECOND, rollup: Micros = 
     return Settings(threshold, window, Severity.HIGH, Mode.ENFORCE, rollup)
 
 
-def engine(  # noqa: PLR0913  (every limit of an engine)
+def engine(
     declarations: Declarations | None = None,
     *,
     lateness: Micros = 10 * SECOND,
@@ -236,5 +236,3 @@ def recorded_lines() -> tuple[bytes, ...]:
     """The lines of the bundled recording."""
     with gzip.open(RECORDING / "cadf.jsonl.gz") as file:
         return tuple(file)
-
-

@@ -182,7 +182,7 @@ class Daemon:
     def get(self, path: str) -> Answer | None:
         """Ask over HTTP; None where nobody answers."""
         try:
-            with urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as answer:  # noqa: S310
+            with urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as answer:
                 return Answer(answer.status, answer.read())
         except HTTPError as error:
             with error:

@@ -80,8 +80,8 @@ def copies(number: int, apart: timedelta = timedelta(days=2)) -> list[list[Recor
     """The recording that many times, oldest first: other requests, `apart` from each other, the last as recorded."""
     original = recording()
     return [
-        [Recorded(record.partition, _altered(record.value, back, back * apart)) for record in original] if back else original
-        for back in reversed(range(number))
+        *([_copy(record, back, back * apart) for record in original] for back in range(number - 1, 0, -1)),
+        original,
     ]
 
 
@@ -120,6 +120,10 @@ def alerts_in(path: Path) -> list[Alert]:
     lines = path.read_bytes().splitlines() if path.exists() else []
     found = [msgspec.json.decode(line, type=_Finding) for line in lines]
     return [Alert(f.metadata.uid, f.finding_info.analytic.uid, f.activity_id) for f in found]
+
+
+def _copy(record: Recorded, number: int, back: timedelta) -> Recorded:
+    return Recorded(record.partition, _altered(record.value, number, back))
 
 
 def _altered(value: bytes, number: int, back: timedelta) -> bytes:

@@ -61,7 +61,9 @@ def rejected(path: Path) -> list[Rejected]:
 def outbox(path: Path) -> list[Line]:
     """Every line ever made, in order."""
     with reading(path) as db:
-        return [Line(*row) for row in db.execute("SELECT line_uid, finding_uid, rule, activity FROM outbox ORDER BY seq")]
+        return [
+            Line(*row) for row in db.execute("SELECT line_uid, finding_uid, rule, activity FROM outbox ORDER BY seq")
+        ]
 
 
 def offsets(path: Path) -> dict[str, int]:
@@ -69,10 +71,22 @@ def offsets(path: Path) -> dict[str, int]:
         return dict(db.execute("SELECT stream, next FROM offsets"))
 
 
+def latest(path: Path) -> int:
+    """The event time of the latest line of the outbox."""
+    with reading(path) as db:
+        return int(db.execute("SELECT max(json_extract(body, '$.time')) FROM outbox").fetchone()[0])
+
+
 def set_offset(path: Path, stream: str, to: int) -> None:
     """Make the store older, or newer, than it is."""
     with reading(path) as db, db:
         assert db.execute("UPDATE offsets SET next = ? WHERE stream = ?", (to, stream)).rowcount == 1
+
+
+def lose(path: Path) -> None:
+    """Remove a store, as a lost volume would."""
+    for file in path.parent.glob(f"{path.name}*"):
+        file.unlink()
 
 
 def watch_claims(path: Path) -> None:
@@ -87,7 +101,9 @@ def watch_claims(path: Path) -> None:
 def claimants(path: Path) -> list[int]:
     """Process ids of those who have claimed the store since `watch_claims`, in order."""
     with reading(path) as db:
-        return [int(owner.rpartition(":")[2]) for (owner,) in db.execute("SELECT owner FROM test_claims ORDER BY rowid")]
+        return [
+            int(owner.rpartition(":")[2]) for (owner,) in db.execute("SELECT owner FROM test_claims ORDER BY rowid")
+        ]
 
 
 def analysis(path: Path, config: Path, now: int) -> Analysis:

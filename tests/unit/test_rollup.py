@@ -14,7 +14,7 @@ def rollup(limit: int = 100, settings: Settings = SETTINGS) -> RollUp:
     return RollUp(META, settings, declared(inventory=[Secret("s1", "lb-key", "private")]), limit)
 
 
-def citation(  # noqa: PLR0913
+def citation(
     number: int,
     time: int | None = None,
     secret: str = "s1",  # noqa: S107  (an id)
@@ -24,7 +24,9 @@ def citation(  # noqa: PLR0913
     flags: tuple[str, ...] = (),
 ) -> Citation:
     base = cite(event(number, Kind.RETRIEVAL, at=number if time is None else time, secret=secret, address=address))
-    return Citation(**{name: getattr(base, name) for name in base.__struct_fields__} | {"status": status, "flags": flags})
+    return Citation(
+        **{name: getattr(base, name) for name in base.__struct_fields__} | {"status": status, "flags": flags}
+    )
 
 
 def hit(*citations: Citation, key: str = "alice", severity: Severity | None = None) -> Hit:

@@ -1,0 +1,198 @@
+"""The engine's memory as rows (kmwatch.core.state): what is written is all that is needed to go on."""
+
+from __future__ import annotations
+
+from msgspec import msgpack
+
+from kmwatch.core.model import HOUR, SECOND, Finding
+from kmwatch.core.record import AuditRecord, Slot
+from kmwatch.core.state import Memory, Row
+from kmwatch.core.step import Engine
+from tests.support.audit import BOTH, DECOY, START, balances, engine, halves, record, settings
+
+RULES = {"KMW-005": settings(3, 60 * SECOND), "KMW-013": settings(3, 60 * SECOND), "KMW-015": settings(2, HOUR)}
+Batch = list[tuple[str, AuditRecord]]
+
+
+class Rows:
+    """What a store would hold: rows by kind and key, in the order they were last written."""
+
+    def __init__(self) -> None:
+        self._rows: dict[tuple[str, str], Row] = {}
+
+    def write(self, rows: list[Row]) -> None:
+        for row in rows:
+            self._rows.pop((row.kind, row.key), None)
+            if row.value is not None:
+                self._rows[row.kind, row.key] = row
+
+    def read(self) -> list[Row]:
+        return list(self._rows.values())
+
+    def of(self, kind: str) -> list[Row]:
+        return [row for row in self._rows.values() if row.kind == kind]
+
+
+def batches() -> list[Batch]:
+    """A busy minute: reads by two callers, refusals, probes, a decoy, a request without its response, a duplicate."""
+    out: list[Batch] = []
+    for second in range(30):
+        at, user = START + second * SECOND, f"user-{second % 2}"
+        request, response = halves(second, at=at, path=f"/v1/secrets/s{second}/payload", user=user)
+        batch: Batch = [(f"p{second % 3}", request)]
+        if second % 7:
+            batch.append((f"p{(second + 1) % 3}", response))
+        batch.append(("p0", record(100 + second, at=at, path=f"/v1/secrets/x{second}", status=404, user=user)))
+        batch.append(("p1", record(200 + second, at=at, path=f"/v1/secrets/{DECOY}", status=403, user="u2")))
+        if second % 5 == 0:
+            batch.append(("p2", response))
+        out.append(batch)
+    return out
+
+
+def restarted(rows: Rows, *, keys: int = 1000) -> tuple[Engine, Memory]:
+    made = engine(rules=RULES, lateness=3 * SECOND, settle=8 * SECOND, keys=keys)
+    memory = Memory(made)
+    memory.restore(rows.read())
+    made.watermark.expect(["p0", "p1", "p2"])
+    return made, memory
+
+
+def run(cuts: set[int], *, keys: int = 1000) -> tuple[list[Finding], Engine]:
+    """All batches with a commit after each, and a restart from the rows after the batches in `cuts`."""
+    rows, findings = Rows(), []
+    made, memory = restarted(rows, keys=keys)
+    for number, batch in enumerate(batches()):
+        findings += made.step(batch).findings
+        rows.write(memory.changes())
+        if number in cuts:
+            made, memory = restarted(rows, keys=keys)
+    findings += made.flush().findings
+    return findings, made
+
+
+def test_a_run_with_restarts_equals_a_continuous_one() -> None:
+    findings, made = run(set())
+    assert {finding.rule for finding in findings} >= {"KMW-001", "KMW-005", "KMW-013", "KMW-015", "KMW-016", "KMW-022"}
+    for cuts in ({0}, {14}, {3, 4, 5}, set(range(30))):
+        again, other = run(cuts)
+        assert again == findings
+        assert other.account == made.account
+        assert balances(other)
+
+
+def test_it_equals_a_continuous_one_under_the_pressure_of_a_low_limit_too() -> None:
+    findings, _ = run(set(), keys=2)
+    assert run(set(range(30)), keys=2)[0] == findings
+    assert "evicted" in {flag for finding in findings for flag in finding.flags}
+
+
+def test_nothing_is_written_twice() -> None:
+    made = engine()
+    memory = Memory(made)
+    made.step([("a", record(1, Slot.CADF_REQUEST)), ("a", record(2, BOTH))])
+    first = memory.changes()
+    assert {row.kind for row in first} >= {"open", "wait", "closed", "meta"}
+    assert [row.kind for row in memory.changes()] == ["meta"]
+
+
+def test_what_is_over_is_deleted() -> None:
+    made, rows = engine(), Rows()
+    memory = Memory(made)
+    request, response = halves()
+    made.step([("a", request)])
+    rows.write(memory.changes())
+    assert len(rows.of("open")) == 1
+    made.step([("a", response)])
+    rows.write(memory.changes())
+    assert (len(rows.of("open")), len(rows.of("wait"))) == (0, 1)
+    made.step([("a", record(9, at=START + HOUR))])
+    rows.write(memory.changes())
+    assert (len(rows.of("open")), len(rows.of("wait"))) == (0, 1)
+
+
+def test_a_request_open_in_two_commits_is_written_with_all_its_records() -> None:
+    made, rows = engine(), Rows()
+    memory = Memory(made)
+    made.step([("a", record(1, Slot.CADF_REQUEST))])
+    rows.write(memory.changes())
+    made.step([("b", record(1, Slot.CADF_REQUEST, path="/v1/secrets/other"))])
+    rows.write(memory.changes())
+    other = engine()
+    Memory(other).restore(rows.read())
+    (request,) = other.join.open.values()
+    assert (len(request.records), sorted(request.streams)) == (2, ["a", "b"])
+
+
+def test_an_event_amended_while_it_waits_is_written_anew() -> None:
+    made, rows = engine(settle=12 * SECOND), Rows()
+    memory = Memory(made)
+    holder = record(9, Slot.CADF_RESPONSE, at=START - SECOND, took=20 * SECOND)
+    request, response = halves(1, took=40 * SECOND)
+    made.step([("a", request), ("a", holder), ("a", record(2, BOTH, at=START + 24 * SECOND))])
+    rows.write(memory.changes())
+    made.step([("a", response)])
+    rows.write(memory.changes())
+    other = engine(settle=12 * SECOND)
+    Memory(other).restore(rows.read())
+    waiting = {event.event_id: event for *_, event in other.order.waiting}
+    assert waiting["api:req-1"].outcome == "success"
+
+
+def test_a_duplicate_is_known_after_a_restart() -> None:
+    made, rows = engine(), Rows()
+    memory = Memory(made)
+    made.step([("a", record())])
+    rows.write(memory.changes())
+    other = engine()
+    Memory(other).restore(rows.read())
+    other.step([("b", record())])
+    assert other.account.streams["b"].duplicate == 1
+
+
+def test_memory_of_closed_requests_is_bounded_in_the_store_too() -> None:
+    made, rows = engine(), Rows()
+    made.join.closed._generation = 10
+    memory = Memory(made)
+    for number in range(100):
+        made.step([("a", record(number, at=START + number))])
+        rows.write(memory.changes())
+        if number % 7 == 3:
+            made = engine()
+            made.join.closed._generation = 10
+            memory = Memory(made)
+            memory.restore(rows.read())
+    assert len(rows.of("closed")) <= 24  # two generations and the segments that span them
+    duplicates = engine()
+    duplicates.join.closed._generation = 10
+    Memory(duplicates).restore(rows.read())
+    duplicates.step([("b", record(number, at=START + number)) for number in range(90, 100)])
+    assert duplicates.account.streams["b"].duplicate == 10
+
+
+def test_a_keys_segment_that_spans_two_generations_outlives_both_restarts() -> None:
+    made, rows = engine(), Rows()
+    made.join.closed._generation = 10
+    memory = Memory(made)
+    for start in (0, 8, 16):  # the second batch fills a generation and begins the next
+        made.step([("a", record(number, at=START + number)) for number in range(start, start + 8)])
+        rows.write(memory.changes())
+        made = engine()
+        made.join.closed._generation = 10
+        memory = Memory(made)
+        memory.restore(rows.read())
+    made.step([("b", record(number, at=START + number)) for number in range(14, 24)])
+    assert made.account.streams["b"].duplicate == 10
+
+
+def test_rows_of_a_rule_that_is_off_now_are_left_alone() -> None:
+    made = engine()
+    Memory(made).restore([Row("KMW-999/windows", "k", msgpack.encode([1, 2])), Row("rates", "k", msgpack.encode({}))])
+    assert made.account.streams == {}
+
+
+def test_a_fresh_store_restores_to_a_fresh_engine() -> None:
+    made = engine()
+    Memory(made).restore([])
+    assert made.step([("a", record())]).judged == []
+    assert len(made.flush().judged) == 1
