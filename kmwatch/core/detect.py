@@ -19,6 +19,7 @@ from kmwatch.core.rules.catalogue import build
 
 _MATCHED = frozenset({Kind.RETRIEVAL, Kind.ACL_CHANGE, Kind.DELETE})
 _TIDY_EVERY: Micros = 5 * MINUTE
+_LONGEST_REQUEST: Micros = 10 * MINUTE  # an event may have begun this long before its place in the order
 
 
 class Judged(Struct, frozen=True, gc=False):
@@ -66,7 +67,7 @@ class Detector:
         Returns:
             The event with its match, and the lines of findings it makes.
         """
-        now, deadline = event.event_time, self._next_deadline
+        now, deadline = event.observed_time, self._next_deadline
         findings = self.advance(now) if deadline is not None and deadline <= now else []
         key = event.kind, event.outcome, event.failure
         concern = self._concerns.get(key) or self._concern(*key)
@@ -104,7 +105,7 @@ class Detector:
         if now - self._tidied >= _TIDY_EVERY:
             self._tidied = now
             for rule, _ in self._rules:
-                rule.forget(now)
+                rule.forget(now - _LONGEST_REQUEST)
         return findings
 
     def flush(self) -> list[Finding]:

@@ -69,6 +69,10 @@ def audit_event(records: list[AuditRecord], slots: int, *, proxy_expected: bool,
         flags.append("late")
     if best.flags:
         flags.extend(best.flags)
+    observed = best.observed_time
+    for record in records:
+        if record.observed_time < observed:  # noqa: PLR1730  (a call costs more)
+            observed = record.observed_time
     return AuditEvent(
         event_id(best.key),
         best.event_time,
@@ -86,6 +90,7 @@ def audit_event(records: list[AuditRecord], slots: int, *, proxy_expected: bool,
         evidence,
         _SEEN,
         tuple(sorted(flags)) if flags else (),
+        observed,
     )
 
 

@@ -43,7 +43,7 @@ class OpenRequest(Struct):
     first_stream: str
     digest: bytes  # of the join key
     slots: int
-    began: Micros  # least event time of its records: later events may not overtake it
+    began: Micros  # when the first of its records was made: later events may not overtake it
     deadline: Micros
     late: bool = False
     others: tuple[AuditRecord, ...] = ()
@@ -81,6 +81,7 @@ class Join:
         self._limit = limit
         self._proxy_expected = proxy_expected
         self._next_deadline: Micros | None = None
+        self._overdue: list[Closed] = []  # handed out by the next `expire`, within the same step
 
     def add(self, record: AuditRecord, stream: str, *, late: bool) -> tuple[Joined, Closed | None]:
         """Take one record.
@@ -91,6 +92,9 @@ class Join:
         key = record.key
         request = self.open.get(key)
         if request is None:
+            return self._first(record, stream, late=late)
+        if record.observed_time > request.deadline:  # too late by its own time, whether or not we have closed it yet
+            self._overdue.append(self._close(self.open.pop(key)))
             return self._first(record, stream, late=late)
         slot = record.slot
         if slot & request.slots and (record in request.records or len(request.others) >= _MOST_COPIES - 1):
@@ -103,8 +107,8 @@ class Join:
         if request.slots & self._expected == self._expected:
             del self.open[key]
             return _COMPLETE, self._close(request)
-        if record.event_time < request.began:
-            request.began = record.event_time
+        if record.observed_time < request.began:  # noqa: PLR1730  (a call costs more)
+            request.began = record.observed_time
         self.grown.add(key)
         return _WAITING, None
 
@@ -117,7 +121,7 @@ class Join:
         if seen and not slot & Slot.CADF_RESPONSE:
             self.closed.add(digest, seen | slot)  # it adds nothing to what the response said
             return _LATE_PART, None
-        began, deadline = record.event_time, record.observed_time + self._settle
+        began, deadline = record.observed_time, record.observed_time + self._settle
         request = OpenRequest(record, stream, digest, slot | seen, began, deadline, late or seen != 0)
         if seen:
             return _LATE_PART, self._close(request)
@@ -130,10 +134,10 @@ class Join:
 
     def expire(self, watermark: Micros | None) -> list[Closed]:
         """Close the requests whose settle time is over, and the oldest of too many."""
-        out: list[Closed] = []
+        out, self._overdue = self._overdue, []
         if watermark is not None and self._next_deadline is not None and self._next_deadline <= watermark:
             due = [key for key, request in self.open.items() if request.deadline <= watermark]
-            out = [self._close(self.open.pop(key)) for key in due]
+            out.extend(self._close(self.open.pop(key)) for key in due)
             self._next_deadline = min((r.deadline for r in self.open.values()), default=None)
         excess = len(self.open) - self._limit
         if excess > 0:
@@ -147,7 +151,7 @@ class Join:
         return [self._close(self.open.pop(key)) for key in list(self.open)]
 
     def oldest(self) -> Micros | None:
-        """The least event time of an open request."""
+        """When the first record of any open request was made."""
         return min((request.began for request in self.open.values()), default=None)
 
     def restore(self, requests: Iterable[tuple[str, OpenRequest]]) -> None:

@@ -183,6 +183,7 @@ class AuditEvent(Struct, frozen=True, gc=False):
     evidence: Evidence
     seen_in: tuple[Witness, ...]
     flags: tuple[str, ...] = ()
+    observed_time: Micros = 0  # when the first of its records was made: its place among events
 
 
 class Rate(Struct, frozen=True, gc=False):

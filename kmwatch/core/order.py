@@ -1,8 +1,11 @@
 """Events in the order of their time, whatever order their records came in.
 
-Rules see events sorted by (event_time, event_id), up to a frontier that only moves forward. That is what makes
-findings independent of partitions, batches and restarts. An event behind the frontier is late: it is let through
-at once, flagged, because a late record still counts.
+Rules see events sorted by (observed_time, event_id), up to a frontier that only moves forward. That is what makes
+findings independent of partitions, batches and restarts. The observed time of an event whose request was recorded is
+its event time. Where only the end was recorded, the request may have begun long before: its place is then where its
+record was made, for only that is sure to lie before the frontier, however the records were cut into batches.
+
+An event behind the frontier is late: it is let through at once, flagged, because a late record still counts.
 """
 
 from __future__ import annotations
@@ -34,26 +37,14 @@ class Order:
 
     def put(self, event: AuditEvent) -> None:
         """Take an event; it comes out of a later `release`."""
-        if event.event_time <= self.frontier:
+        if event.observed_time <= self.frontier:
             self._late.append(_flagged_late(event))
         else:
-            self.waiting.append((event.event_time, event.event_id, next(self._numbers), event))
-
-    def replace(self, event: AuditEvent) -> bool:
-        """Take an event that may amend one that still waits: a response that came after its request was closed.
-
-        Returns:
-            Whether one waited, which then never comes out.
-        """
-        before = len(self.waiting)
-        self.waiting = [item for item in self.waiting if item[1] != event.event_id]
-        amended = len(self.waiting) < before
-        self.put(event)
-        return amended
+            self.waiting.append((event.observed_time, event.event_id, next(self._numbers), event))
 
     def release(self, frontier: Micros | None) -> list[AuditEvent]:
         """Move the frontier and let out what it has passed, late events first, the rest in order."""
-        out, self._late = sorted(self._late, key=lambda event: (event.event_time, event.event_id)), []
+        out, self._late = sorted(self._late, key=lambda event: (event.observed_time, event.event_id)), []
         waiting = self.waiting
         waiting.sort()
         excess = len(waiting) - self._limit
@@ -81,13 +72,12 @@ class Order:
         """Take back what waited at the last commit.
 
         Args:
-            written: what earlier commits found waiting, in the order of arrival: some of it has gone since, and
-                of an event that was amended the last form counts.
+            written: what earlier commits found waiting, in the order of arrival: some of it has gone since.
             frontier: where it stood.
         """
         self.frontier = frontier
-        latest = {event.event_id: event for event in written if event.event_time > frontier}
-        self.waiting = [(e.event_time, e.event_id, next(self._numbers), e) for e in latest.values()]
+        latest = {(e.observed_time, e.event_id): e for e in written if e.observed_time > frontier}
+        self.waiting = [(*place, next(self._numbers), event) for place, event in latest.items()]
         self._taken = next(self._numbers)
 
 

@@ -46,7 +46,7 @@ class Memory:
         """Watch over an engine that is new, or about to be restored."""
         self._engine = engine
         self._written_open: set[str] = set()
-        self._wait_segments: dict[str, Micros] = {}  # key of a row -> the latest event time in it
+        self._wait_segments: dict[str, Micros] = {}  # key of a row -> the latest place in it
         self._segments = 0
         self._young: list[str] = []
         self._old: list[str] = []
@@ -71,7 +71,7 @@ class Memory:
                 opens[row.key] = _open(value)
             elif row.kind == _WAIT:
                 events = _events(value)
-                self._wait_segments[row.key] = max(event.event_time for event in events)
+                self._wait_segments[row.key] = max(event.observed_time for event in events)
                 waits += events
             elif row.kind == _CLOSED:
                 self._restore_closed(row.key, value)
@@ -106,7 +106,7 @@ class Memory:
         if fresh:
             self._segments += 1
             segment = f"{self._segments:012d}"
-            self._wait_segments[segment] = max(event.event_time for event in fresh)
+            self._wait_segments[segment] = max(event.observed_time for event in fresh)
             yield Row(_WAIT, segment, msgpack.encode(fresh))
 
     def _closed(self) -> Iterator[Row]:

@@ -108,8 +108,7 @@ class Engine:
             account.joined += 1
         else:
             self._credit(closed)
-            if self.order.replace(closed.event):
-                self.account.events_made -= 1  # the one that waited is never evaluated
+            self.order.put(closed.event)
 
     def _timed_out(self, closed: Iterable[Closed], out: Output) -> None:
         for item in closed:

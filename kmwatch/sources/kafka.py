@@ -34,6 +34,7 @@ _READ_MS = 200
 _FOREVER_MS = 86_400_000
 _METADATA_MS = 10_000  # how soon a new partition, or a topic that is made at last, is noticed
 _LOOK_SECONDS = 1.0
+_TELL_SECONDS = 1.0
 _COMMIT_SECONDS = 5.0  # the group's offsets are for others to look at: no reason to wait long for them
 _CLOSE_SECONDS = 10.0
 
@@ -114,6 +115,8 @@ class KafkaSource:
         self._stuck_after = stuck_after
         self._accept_gap = accept_gap
         self._pace: Pace[TopicPartition] = Pace()
+        self._untold: dict[TopicPartition, int] = {}
+        self._told = 0.0
         self._assignment = asyncio.Event()
         self._parts: list[TopicPartition] = []
         self._sought = False
@@ -125,7 +128,7 @@ class KafkaSource:
     def changed(self, assigned: Iterable[TopicPartition]) -> None:
         """Note a rebalance; called by aiokafka between two awaits of ours."""
         self._parts = sorted(assigned)
-        self._sought = False
+        self._sought, self._untold = False, {}
         if self._consumer is not None and self._parts:
             self._consumer.pause(*self._parts)
         if self._parts:
@@ -195,14 +198,23 @@ class KafkaSource:
             ) from error
         except KafkaError as error:
             raise SourceError(f"Kafka at {self._bootstrap}: {error}") from error
+        await self._tell_if_due()
         if not self._sought:
             raise Reassigned
         return self._batch(fetched)
 
     async def committed(self, positions: Mapping[str, int]) -> None:
-        """Tell the group, for lag tools only; a failure here loses nothing."""
-        offsets = {partition_of(stream): offset for stream, offset in positions.items()}
-        if self._consumer is not None and self._sought:
+        """Tell the group, for lag tools only, and so once a second at most; a failure here loses nothing."""
+        self._untold |= {partition_of(stream): offset for stream, offset in positions.items()}
+        await self._tell_if_due()
+
+    async def _tell_if_due(self) -> None:
+        if self._untold and self._clock.monotonic() - self._told >= _TELL_SECONDS:
+            await self._tell()
+
+    async def _tell(self) -> None:
+        offsets, self._untold, self._told = self._untold, {}, self._clock.monotonic()
+        if offsets and self._consumer is not None and self._sought:
             with suppress(CommitFailedError, IllegalStateError, KafkaError, ValueError, TimeoutError):
                 async with asyncio.timeout(_COMMIT_SECONDS):  # aiokafka would wait for a broker for ever
                     await self._consumer.commit(offsets)
@@ -222,6 +234,7 @@ class KafkaSource:
         """Leave the group, so that a standby need not wait for the session to time out."""
         if self._consumer is None:
             return
+        await self._tell()
         # In a task of its own: with the broker away, aiokafka can let the cancellation of its own tasks escape.
         leaving = asyncio.ensure_future(self._consumer.stop())
         self._consumer = None

@@ -18,13 +18,17 @@ from tests.support.recorded import PARTITIONS, Alert, Reference, alerts_in, prod
 from tests.support.store import claimants, outbox, watch_claims
 
 RECORDS = len(recording())
+WHO = ("first", "second")
 SLOWLY = {"KMWATCH_BATCH": "40", "KMWATCH_PACE": "0.3"}  # so that there is time to do something to it
 WATCHED = 3.0  # seconds for which a group at rest is watched: several heartbeats
 
 
 @dataclass
 class Pair:
-    """Two daemons with the same configuration but for the HTTP port, over a topic that holds the recording."""
+    """Two daemons with one store and one group over a topic that holds the recording.
+
+    Each writes alerts to a file of its own: a process that is stopped while it holds a file's lock keeps it.
+    """
 
     folder: Path
     first: Daemon
@@ -56,7 +60,8 @@ class Pair:
         assert account.events.evaluated == self.reference.events
         assert {line.line for line in lines} == self.reference.lines()
         assert {Alert(line.line, line.rule, line.activity) for line in lines} <= set(self.reference.alerts)
-        assert {alert.line for alert in alerts_in(self.folder / "alerts.jsonl")} == self.reference.lines()
+        archived = [alert.line for who in WHO for alert in alerts_in(self.folder / who / "alerts.jsonl")]
+        assert set(archived) == self.reference.lines()
         assert account.sinks["archive"].delivered == len(lines) == len(self.reference.lines())
 
 
@@ -69,12 +74,15 @@ def pair(kafka: KafkaServer, tmp_path: Path) -> Iterator[Pair]:
     records = recording()
     topic = asyncio.run(kafka.create_topic(partitions=PARTITIONS))
     asyncio.run(produce(kafka, topic, records))
-    config: Config = configuration(tmp_path, kafka_source(kafka.bootstrap, topic), [file_sink(tmp_path)])
+    configs: list[Config] = []
+    for who in WHO:
+        (tmp_path / who).mkdir()
+        configs.append(configuration(tmp_path, kafka_source(kafka.bootstrap, topic), [file_sink(tmp_path / who)]))
     with (
-        Daemon(tmp_path, config, name="first", module="tests.support.crashing_main") as first,
-        Daemon(tmp_path, config, name="second") as second,
+        Daemon(tmp_path, configs[0], name="first", module="tests.support.crashing_main") as first,
+        Daemon(tmp_path, configs[1], name="second") as second,
     ):
-        yield Pair(tmp_path, first, second, replayed(tmp_path / "replay", config, records))
+        yield Pair(tmp_path, first, second, replayed(tmp_path / "replay", configs[0], records))
 
 
 def test_a_zombie_with_a_batch_in_hand_writes_nothing_and_becomes_the_standby(pair: Pair) -> None:

@@ -160,6 +160,7 @@ def event(  # noqa: PLR0913  (every field that tests vary)
         target=Target(target_type, secret, path),
         evidence=Evidence.COMPLETE,
         seen_in=(Witness.CADF,),
+        observed_time=at,
     )
 
 

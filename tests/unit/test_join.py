@@ -9,7 +9,7 @@ from kmwatch.core.event import event_id
 from kmwatch.core.join import Join, Joined
 from kmwatch.core.model import SECOND, Evidence, Kind, Outcome
 from kmwatch.core.record import AuditRecord, Slot
-from tests.support.audit import BOTH, START, balances, engine, halves, record
+from tests.support.audit import BOTH, START, balances, engine, halves, merge, record
 
 SETTLE = 30 * SECOND
 
@@ -150,12 +150,28 @@ def test_too_many_open_requests_close_the_oldest_counted() -> None:
     assert (parts.evicted, sorted(parts.open)) == (1, ["req-2", "req-3"])
 
 
-def test_the_oldest_open_request_is_known_by_its_beginning() -> None:
+def test_the_oldest_open_request_is_the_one_whose_first_record_was_made_first() -> None:
     parts = join()
     assert parts.oldest() is None
     parts.add(record(1, Slot.CADF_RESPONSE, at=START, took=5 * SECOND), "a", late=False)
     parts.add(record(2, Slot.CADF_REQUEST, at=START + SECOND), "a", late=False)
-    assert parts.oldest() == START
+    assert parts.oldest() == START + SECOND
+
+
+def test_a_response_made_after_the_settle_time_is_late_whether_or_not_its_request_was_closed_yet() -> None:
+    request, response = halves(took=SETTLE + 1)
+    punctual = halves(took=SETTLE)[1]
+    parts = join()
+    parts.add(request, "a", late=False)
+    became, closed = parts.add(response, "b", late=False)
+    assert became is Joined.LATE_PART
+    assert closed is not None
+    assert (closed.event.flags, closed.streams) == (("late",), ("b",))
+    (unanswered,) = parts.expire(None)
+    assert (unanswered.event.flags, unanswered.streams) == (("response_missing",), ("a",))
+    other = join()
+    other.add(request, "a", late=False)
+    assert other.add(punctual, "b", late=False)[0] is Joined.COMPLETE
 
 
 def test_an_address_that_a_proxy_log_should_prove_is_flagged() -> None:
@@ -182,16 +198,15 @@ def test_every_record_is_credited_to_the_stream_it_came_from() -> None:
     assert streams["c"].joined == 1
 
 
-def test_the_account_holds_when_a_late_response_amends_an_event_that_still_waits() -> None:
+def test_an_unanswered_request_and_its_late_answer_are_two_events_of_one_id_in_the_account() -> None:
     made = engine(settle=12 * SECOND)
-    holder = record(9, Slot.CADF_RESPONSE, at=START - SECOND, took=20 * SECOND)  # open, and began before all others
     request, response = halves(1, took=40 * SECOND)
-    tick = record(2, BOTH, at=START + 24 * SECOND)
-    made.step([("a", request), ("a", holder), ("a", tick)])
-    assert "req-1" not in made.join.open
+    outs = []
+    for one in (request, record(2, BOTH, at=START + 24 * SECOND), response):
+        outs.append(made.step([("a", one)]))
+        assert balances(made)
+    out = merge([*outs, made.flush()])
     assert balances(made)
-    made.step([("a", response)])
-    assert balances(made)
-    out = made.flush()
-    assert balances(made)
-    assert [j.event.outcome for j in out.judged if j.event.event_id == "api:req-1"] == [Outcome.SUCCESS]
+    told = [judged.event.outcome for judged in out.judged if judged.event.event_id == "api:req-1"]
+    assert told == [Outcome.UNKNOWN, Outcome.SUCCESS]
+    assert made.account.events_made == made.account.events_evaluated == 3

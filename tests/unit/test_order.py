@@ -54,20 +54,14 @@ def test_too_many_waiting_events_push_the_oldest_out_counted() -> None:
     assert (order.evicted, len(order.waiting), order.frontier) == (2, 3, 1)
 
 
-def test_an_amended_event_replaces_the_one_that_waits() -> None:
+def test_an_event_that_only_its_end_shows_has_its_place_where_it_ended() -> None:
     order = Order(100)
-    order.put(at(5, 1))
-    better = replace(at(5, 1), flags=("better",))
-    assert order.replace(better)
-    assert order.release(5) == [better]
-
-
-def test_an_amendment_of_what_is_out_already_comes_out_too() -> None:
-    order = Order(100)
-    order.put(at(5, 1))
-    order.release(5)
-    assert not order.replace(at(5, 1))
-    assert [one.flags for one in order.release(None)] == [("late",)]
+    order.put(at(12, 1))
+    order.release(10)
+    slow = replace(at(3, 2), observed_time=11)
+    order.put(slow)
+    assert [one.event_id for one in order.release(20)] == ["api:req-2", "api:req-1"]
+    assert slow.flags == ()
 
 
 def test_the_end_lets_everything_out() -> None:
