@@ -4,8 +4,9 @@ Read it downwards:
 
     read -> decode -> step (join, order, match, detect) -> commit (state, offsets, outbox) -> tell the source
 
-While one batch is computed, the one before it is committed and the one after it is fetched. Whoever loses the claim on the store, or its
-partitions, throws its memory away and begins again from the store: nothing in here is worth more than that.
+While one batch is computed, the one before it is committed and the one after it is fetched. Whoever loses the claim
+on the store, or its partitions, throws its memory away and begins again from the store: nothing in here is worth
+more than that.
 """
 
 from __future__ import annotations
@@ -181,7 +182,7 @@ class Pipeline:
                     await self._wait_for_room()
         finally:
             reading.cancel()
-            await asyncio.wait({reading})
+            await asyncio.gather(reading, return_exceptions=True)  # its failure is heard of, or no longer matters
             if writing is not None:
                 await writing
         return False

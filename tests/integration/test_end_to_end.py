@@ -241,3 +241,4 @@ def test_sigterm_drains_and_ends_with_0(run: Run) -> None:
     assert run.exit_code == 0
     assert run.log[-1] == "stopped"
     assert "undelivered" not in run.log
+    assert not [event for event in run.log if "never retrieved" in event or "Traceback" in event]

@@ -216,3 +216,18 @@ def test_the_laws_are_not_held_by_silence() -> None:
     steps += [record(9 + n, Slot.CADF_RESPONSE, at=START + n, path=f"/v1/secrets/s{n}/payload") for n in range(4)]
     _, findings = run([[("p0", one) for one in steps]])
     assert {finding.rule for finding in findings} == {"KMW-001", "KMW-005", "KMW-013", "KMW-016", "KMW-022"}
+
+
+def test_a_slow_request_that_only_its_end_shows_meets_the_findings_of_its_end_in_any_batch() -> None:
+    short = {"KMW-001": audit.settings(1, 60 * SECOND, 45 * SECOND)}
+    slow = record(500, Slot.CADF_RESPONSE, at=START + 40 * SECOND, took=20 * SECOND)
+    passing = [record(n, BOTH, at=START + n * SECOND, took=0, path="/v1/secrets") for n in (65, 120)]
+    records = [record(0, BOTH), passing[0], slow, passing[1]]  # time alone closes the first finding before it comes
+    told = []
+    for size in (1, 1000):
+        made = engine(rules=short, lateness=LATENESS)
+        outs = [made.step(batch) for batch in cut([("p0", one) for one in records], [size])]
+        told.append(said([*outs, *end(made)]))
+    assert told[0] == told[1]
+    created = [finding.event_ids for finding in told[0][1] if finding.activity.name == "CREATE"]
+    assert created == [("api:req-0",), ("api:req-500",)]

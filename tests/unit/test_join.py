@@ -210,3 +210,34 @@ def test_an_unanswered_request_and_its_late_answer_are_two_events_of_one_id_in_t
     told = [judged.event.outcome for judged in out.judged if judged.event.event_id == "api:req-1"]
     assert told == [Outcome.UNKNOWN, Outcome.SUCCESS]
     assert made.account.events_made == made.account.events_evaluated == 3
+
+
+def test_a_late_request_is_credited_though_it_makes_no_event() -> None:
+    made = engine()
+    request, response = halves()
+    made.step([("a", response), ("a", record(2, BOTH, at=START + 60 * SECOND))])
+    out = made.step([("b", record(3, BOTH, at=START + 60 * SECOND)), ("a", request)])
+    assert out.tally.late == 1
+    assert made.account.streams["a"].joined == 3
+    assert balances(made)
+
+
+def test_a_request_began_when_its_first_record_was_made_whichever_came_first() -> None:
+    parts = Join(7, SETTLE, 1000)  # as if a third witness were expected
+    request, response = halves(took=5 * SECOND)
+    parts.add(response, "a", late=False)
+    assert parts.oldest() == START + 5 * SECOND
+    parts.add(request, "a", late=True)
+    assert parts.oldest() == START
+    (closed,) = parts.flush()
+    assert (closed.event.observed_time, closed.event.flags) == (START, ("late",))
+
+
+@pytest.mark.parametrize(
+    ("said", "outcome"),
+    [("success", Outcome.SUCCESS), ("failure", Outcome.FAILURE), ("pending", Outcome.UNKNOWN), ("", Outcome.UNKNOWN)],
+)
+def test_without_a_status_the_audit_events_own_outcome_counts(said: str, outcome: Outcome) -> None:
+    _, closed = join().add(replace(record(), status=None, outcome=said), "a", late=False)
+    assert closed is not None
+    assert (closed.event.outcome, closed.event.status, closed.event.failure) == (outcome, None, None)
