@@ -198,13 +198,9 @@ class Pipeline:
             part = records[start : start + SLICE]
             last = start + SLICE >= len(records)
             decoded = [(record.stream, decode(record.value, record.timestamp)) for record in part]
-            rejects += [
-                _reject(record, result)
-                for record, (_, result) in zip(part, decoded, strict=True)
-                if isinstance(result, Rejected)
-            ]
             out = session.engine.step(decoded, batch.at_end if last else (), batch.elapsed if last else 0)
             outputs = [out, session.engine.flush()] if last and batch.ended else [out]
+            rejects += [_reject(part[number], why) for number, why in out.rejected]
             for output in outputs:
                 changed = changed or bool(output.judged or output.findings)
                 routed += [self._router.route(finding) for finding in output.findings]

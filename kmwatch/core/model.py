@@ -20,8 +20,9 @@ DAY: Micros = 24 * HOUR
 
 
 class Word(StrEnum):
-    """A closed vocabulary. Hashed as the string it is: enum's own hash is Python code, and these are keys of hot
-    lookups.
+    """A closed vocabulary.
+
+    Hashed as the string it is: enum's own hash is Python code, and these are keys of hot lookups.
     """
 
     __hash__ = str.__hash__

@@ -18,7 +18,6 @@ from kmwatch.core.order import Order
 from kmwatch.core.record import AuditRecord, Decoded, Ignored, Rejected
 from kmwatch.core.watermark import Watermark
 
-
 _WAITING, _COMPLETE = Joined.WAITING, Joined.COMPLETE
 
 
@@ -27,6 +26,7 @@ class Output(Struct):
 
     judged: list[Judged] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
+    rejected: list[tuple[int, Rejected]] = field(default_factory=list)  # with the record's number in the slice
     tally: Tally = field(default_factory=Tally)
 
 
@@ -75,12 +75,14 @@ class Engine:
         """Join a slice. Written for speed: all of this loop happens for every record."""
         add, observe, put, joins = self.join.add, self.watermark.observe, self.order.put, out.tally.joins
         account, name, waiting, complete, credits_ = StreamAccount(), "", 0, 0, dict[str, int]()
-        for stream, record in records:
+        for number, (stream, record) in enumerate(records):
             if stream != name:
                 account, name = self.account.stream(stream), stream
             account.consumed += 1
             if not isinstance(record, AuditRecord):
                 _set_aside(record, account)
+                if isinstance(record, Rejected):
+                    out.rejected.append((number, record))
                 continue
             late = observe(stream, record.observed_time)
             became, closed = add(record, stream, late=late)

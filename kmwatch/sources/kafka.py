@@ -29,7 +29,7 @@ from kmwatch.sources.assignor import SingleActive
 from kmwatch.sources.pace import Pace
 from kmwatch.sources.positions import Known, decide, partition_of, stream_of
 
-_FUTURE: Micros = 60 * SECOND  # a stamp further ahead of our clock than this is clamped to it
+_FUTURE_MS = 60_000  # a stamp further ahead of our clock than this is clamped to it; -1 means there is none
 _READ_MS = 200
 _FOREVER_MS = 86_400_000
 _METADATA_MS = 10_000  # how soon a new partition, or a topic that is made at last, is noticed
@@ -299,10 +299,9 @@ class KafkaSource:
         return self._consumer
 
     def _batch(self, fetched: Mapping[TopicPartition, list[ConsumerRecord]]) -> Batch:
-        now = int(self._clock.now() * SECOND)
-        latest = now + _FUTURE
+        latest = int(self._clock.now() * 1000) + _FUTURE_MS
         records = [
-            Record(stream, r.offset, r.value or b"", _stamp(r.timestamp, latest))
+            Record(stream, r.offset, r.value or b"", (min(r.timestamp, latest)) * 1000)
             for part in sorted(fetched)
             for stream in (stream_of(part),)
             for r in fetched[part]
@@ -331,8 +330,3 @@ class KafkaSource:
         """The offset that `getmany` gives next; the public `position` is a coroutine that may wait."""
         state = self._connected()._subscription.subscription.assignment.state_value(part)  # noqa: SLF001
         return state.position if state is not None and state.has_valid_position else None
-
-
-def _stamp(milliseconds: int | None, latest: Micros) -> Micros | None:
-    """A record's stamp, clamped; Kafka writes -1 where there is none."""
-    return None if milliseconds is None or milliseconds < 0 else min(milliseconds * 1000, latest)

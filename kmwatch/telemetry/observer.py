@@ -11,7 +11,7 @@ from prometheus_client import Counter as PrometheusCounter
 from kmwatch.clock import Clock
 from kmwatch.core.account import Account, StreamAccount
 from kmwatch.core.detect import Judged
-from kmwatch.core.model import SECOND, Activity, Finding, Micros
+from kmwatch.core.model import SECOND, Activity, Finding, Kind, Micros, Outcome
 from kmwatch.core.step import Engine, Output
 from kmwatch.telemetry.metrics import Metrics
 
@@ -76,15 +76,17 @@ class Telemetry:
         log.warning("outbox_full", waiting=waiting, then="reading pauses until sinks have taken some")
 
     def _events(self, judged: list[Judged]) -> None:
-        events: Counter[tuple[str, str]] = Counter()
+        events: dict[tuple[Kind, Outcome], int] = {}
         reads: Counter[tuple[str, str, str]] = Counter()
         for item in judged:
-            events[item.event.kind, item.event.outcome] += 1
+            event = item.event
+            key = event.kind, event.outcome
+            events[key] = events.get(key, 0) + 1
             if item.match is not None:
                 verdict = {True: "explained", False: "unexplained", None: "undecided"}[item.match.explained]
                 reads[verdict, item.match.reason, item.match.caller or "undeclared"] += 1
-        for event, n in events.items():
-            self.metrics.events.labels(*event).inc(n)
+        for key, n in events.items():
+            self.metrics.events.labels(*key).inc(n)
         for read, n in reads.items():
             self.metrics.retrievals.labels(*read).inc(n)
 

@@ -31,7 +31,6 @@ _SLOTS = {
     "audit.cadf": Slot.CADF_REQUEST | Slot.CADF_RESPONSE,
 }
 _UNKNOWN = frozenset({"", "unknown", None})  # pycadf's cadftaxonomy.UNKNOWN stands for what Keystone did not say
-_SAYS_NOTHING = frozenset({"", "unknown", None})
 _STATUS: dict[str | int | None, int] = {str(code): code for code in range(100, 600)}  # as keystonemiddleware writes it
 
 
@@ -87,6 +86,7 @@ _message = msgspec.json.Decoder(_Message).decode
 _header = msgspec.json.Decoder(_Header).decode
 _REMEMBERED, _LONGEST = 4096, 256  # entries of the caches below, and characters of one
 _times: dict[str, Micros] = {}  # caches of pure functions, so no state
+_ours: set[str | None] = {"", "unknown", None}  # typeURIs that do not speak of another service
 _initiators: dict[tuple[str | None, ...], Initiator] = {}
 
 
@@ -160,7 +160,7 @@ def _record(message: _Message, stamp: Micros | None) -> Decoded:
     if not path:
         return Rejected(RejectReason.BAD_AUDIT_EVENT, "no requestPath")
     target = event.target
-    if target is not None and target.type_uri not in _SAYS_NOTHING and _of_other_service(target.type_uri, path):
+    if target is not None and target.type_uri not in _ours and _of_other_service(target.type_uri or "", path):
         return Ignored.OTHER_SERVICE
     text, reporters = event.event_time, event.reporters
     try:
@@ -171,8 +171,7 @@ def _record(message: _Message, stamp: Micros | None) -> Decoded:
     if began is None or made is None:
         return Rejected(RejectReason.BAD_TIME, "no eventTime, and the record has no timestamp")
     flags: tuple[str, ...] = ()
-    if made < began:
-        made = began
+    made = max(made, began)
     if stamp is not None and made > stamp + CLOCK_TOLERANCE and stamp >= 0:  # a negative one says "none"
         began, made, flags = min(began, stamp), min(made, stamp), ("clock_skewed",)
     if began < 0 or made > _LATEST:
@@ -205,9 +204,16 @@ def _who(who: _Initiator) -> Initiator:
     known = _initiators.get(told)
     if known is None:
         id_, name, project, address, agent = told
-        source = AddressSource.NONE if address is None else AddressSource.AUDIT
-        shown = [None if text in _UNKNOWN else text for text in (id_, name, project)]
-        known = Initiator(*shown, None, (), address, source, agent)
+        known = Initiator(
+            None if id_ in _UNKNOWN else id_,
+            None if name in _UNKNOWN else name,
+            None if project in _UNKNOWN else project,
+            None,
+            (),
+            address,
+            AddressSource.NONE if address is None else AddressSource.AUDIT,
+            agent,
+        )
         if len(_initiators) >= _REMEMBERED:
             _initiators.clear()
         if len(address or "") + len(agent or "") <= _LONGEST:
@@ -218,6 +224,8 @@ def _who(who: _Initiator) -> Initiator:
 def _of_other_service(uri: str, path: str) -> bool:
     """Whether both the target's typeURI and the path say that this is not the Key Manager's event."""
     if uri.startswith(("service/security/keymanager", "data/security")):
+        if len(_ours) < _REMEMBERED and len(uri) <= _LONGEST:
+            _ours.add(uri)
         return False
     return not route(path, served=True).routed
 

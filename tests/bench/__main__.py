@@ -1,3 +1,4 @@
+# ruff: noqa: T201
 """`./dev bench`: kmwatch's durable end-to-end rate, held against the raw loop, in one run on one core.
 
 Both read the same records of the same topic of a real broker, in turns. Quote the ratio: it carries over between
@@ -9,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -37,16 +39,19 @@ def main() -> int:
         folder = Path(name)
         with KafkaServer(folder / "kafka") as kafka:
             size = asyncio.run(_fill(kafka, given.records, given.compression, _cited(folder)))
-            print(  # noqa: T201
-                f"{given.records} records of {size:.0f} bytes on average, {given.compression}, 4 partitions, seed {SEED},"
-                f" {PER_SECOND} requests a second of event time, {ATTACKS:.0%} of requests of attacks;"
-                f" {given.rounds} rounds in turn, clients on core 0, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
+            print(
+                f"{given.records} records of {size:.0f} bytes on average, {given.compression}, 4 partitions,"
+                f" seed {SEED}, {PER_SECOND} requests a second of event time, {ATTACKS:.0%} of requests of attacks;"
+                f" {given.rounds} rounds in turn, clients on core 0 of {os.cpu_count()},"
+                f" Python {platform.python_version()}"
             )
             raw, ours = [], []
             for number in range(given.rounds):
                 raw.append(_child("tests.bench.raw", kafka.bootstrap, "bench", str(given.records)))
                 ours.append(_child("tests.bench.durable", str(_config(folder, kafka, number)), str(given.records)))
-                print(f"  round {number + 1}: raw {raw[-1]['rate']:,.0f}/s, kmwatch {ours[-1]['rate']:,.0f}/s", flush=True)  # noqa: T201
+                print(
+                    f"  round {number + 1}: raw {raw[-1]['rate']:,.0f}/s, kmwatch {ours[-1]['rate']:,.0f}/s", flush=True
+                )
     return _report(raw, ours)
 
 
@@ -54,7 +59,12 @@ async def _fill(kafka: KafkaServer, count: int, compression: str, cited: frozens
     """Produce the records in the order of their time; returns their mean size in bytes."""
     await kafka.create_topic("bench", partitions=4)
     codec = None if compression == "none" else compression
-    producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap, compression_type=codec, linger_ms=20)
+    producer = AIOKafkaProducer(
+        bootstrap_servers=kafka.bootstrap,
+        compression_type=codec,
+        linger_ms=20,
+        **({} if compression != "none" else {"max_batch_size": 1024}),
+    )
     await producer.start()
     total = 0
     for number, (partition, value) in enumerate(records(count, cited)):
@@ -90,7 +100,7 @@ def _config(folder: Path, kafka: KafkaServer, number: int) -> Path:
 
 
 def _child(module: str, *arguments: str) -> dict[str, float]:
-    done = subprocess.run([sys.executable, "-m", module, *arguments], check=True, stdout=subprocess.PIPE)  # noqa: S603
+    done = subprocess.run([sys.executable, "-m", module, *arguments], check=True, stdout=subprocess.PIPE)
     figures: dict[str, float] = orjson.loads(done.stdout)
     return figures
 
@@ -102,7 +112,7 @@ def _report(raw: list[dict[str, float]], ours: list[dict[str, float]]) -> int:
         "memory_mb": max(mine["memory_mb"] for mine in ours),
         "stall_ms": max(mine["stall_ms"] for mine in ours),
     }
-    print(  # noqa: T201
+    print(
         f"raw loop {median(base['rate'] for base in raw):,.0f} records/s;"
         f" kmwatch {median(mine['rate'] for mine in ours):,.0f} records/s, durable,"
         f" {median(mine['lines'] for mine in ours):,.0f} alert lines (medians)"
@@ -111,7 +121,8 @@ def _report(raw: list[dict[str, float]], ours: list[dict[str, float]]) -> int:
     for name, value in figures.items():
         floor = FLOORS[name]
         good = value >= floor if name == "ratio" else value <= floor
-        print(f"  {name:<10} {value:8.2f}   {'floor' if name == 'ratio' else 'limit'} {floor:g}   {'ok' if good else 'MISSED'}")  # noqa: T201
+        bound, verdict = "floor" if name == "ratio" else "limit", "ok" if good else "MISSED"
+        print(f"  {name:<10} {value:8.2f}   {bound} {floor:g}   {verdict}")
         if not good:
             missed.append(name)
     return 1 if missed else 0

@@ -40,8 +40,8 @@ async def main(folder: Path, count: int) -> None:
     loaded = load(folder / "kmwatch.yaml", os.environ)
     app = App(loaded, SystemClock())
     begun = ended = 0.0
-    source: Source = app._source  # noqa: SLF001
-    read, committed = source.read, app._telemetry.committed  # noqa: SLF001
+    source: Source = app._source
+    read, committed = source.read, app._telemetry.committed
     stalls = _Stalls()
 
     async def first_read(progress: dict[str, int | None]) -> Batch:
@@ -60,7 +60,7 @@ async def main(folder: Path, count: int) -> None:
             app.stop()
 
     source.read = first_read  # type: ignore[method-assign,assignment]
-    app._telemetry.committed = last_commit  # type: ignore[method-assign]  # noqa: SLF001
+    app._telemetry.committed = last_commit  # type: ignore[method-assign]
     watch = asyncio.create_task(stalls.watch())
     await app.run(any_port=True)
     watch.cancel()
@@ -68,7 +68,7 @@ async def main(folder: Path, count: int) -> None:
         "rate": count / (ended - begun),
         "memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "stall_ms": stalls.longest * 1000,
-        "lines": sum(app._pipeline.engine.account.lines.values()),  # noqa: SLF001
+        "lines": sum(app._pipeline.engine.account.lines.values()),
     }
     sys.stdout.buffer.write(orjson.dumps(figures))
 

@@ -7,7 +7,7 @@ import random
 import re
 import uuid
 from collections.abc import Iterator
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import orjson
@@ -19,7 +19,7 @@ ATTACKS = 0.01  # share of requests that a detection of the recording cites
 _STAMP = re.compile(rb"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d\.\d{6}")
 _EVENT_ID = re.compile(rb'payload\\": \{\\"typeURI\\".*?\\"id\\": \\"([0-9a-f-]{36})')
 _REQUEST_ID = re.compile(rb"req-[0-9a-f-]{36}")
-_BEGIN = datetime(2026, 1, 1, tzinfo=timezone.utc)
+_BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def templates(cited: frozenset[str]) -> tuple[list[list[bytes]], list[list[bytes]]]:

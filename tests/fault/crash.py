@@ -148,8 +148,10 @@ def _life(daemon: Daemon, place: Place, point: str, passes: int, chance: random.
         deadline = time.monotonic() + _LIFE
         while daemon.running and time.monotonic() < deadline:
             time.sleep(0.02)
+    alive = daemon.running
     daemon.kill()
     fresh = _hits(place)[len(hits) :]
+    assert alive or fresh, f"it ended by itself: {daemon.output()[-3000:]}"
     return fresh[0] if fresh else RANDOM
 
 

@@ -16,9 +16,7 @@ from tests.servers.kafka_jars import ServerUnavailableError
 
 
 @pytest.mark.parametrize("codec", [None, "gzip", "snappy", "lz4", "zstd"])
-async def test_what_is_produced_to_four_partitions_is_read_back_in_order(
-    kafka: KafkaServer, codec: str | None
-) -> None:
+async def test_what_is_produced_to_four_partitions_is_read_back_in_order(kafka: KafkaServer, codec: str | None) -> None:
     topic = await kafka.create_topic(partitions=4)
     sent = {number: [b"%d/%d" % (number, index) for index in range(100)] for number in range(4)}
     for number, values in sent.items():
@@ -65,9 +63,7 @@ async def test_the_secure_listener_takes_the_right_password_and_no_other(tmp_pat
         assert await server.read(topic, 1) == {0: [b"over TLS"]}
 
 
-def test_a_machine_without_java_is_told_what_to_install(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_machine_without_java_is_told_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
 
     with pytest.raises(ServerUnavailableError, match="default-jre-headless maven"):
