@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -42,6 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (StoreError, OSError) as error:
         return _fail(FAILED, error)
     except KeyboardInterrupt:
+        return FAILED
+    except Exception:  # noqa: BLE001  (the boundary of the process)
+        traceback.print_exc()
+        sys.stderr.write("kmwatch: this is a fault of kmwatch; please report it with the lines above\n")
         return FAILED
 
 

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from importlib.metadata import PackageNotFoundError, version
 from ipaddress import ip_address
 from typing import Literal
 
+from kmwatch import __version__
 from kmwatch.core.model import Activity, Citation, Finding, Micros, Severity
 
 PRODUCT = "kmwatch"
 VENDOR = "kmwatch"
-try:
-    VERSION = version("kmwatch")
-except PackageNotFoundError:  # a source tree that was never installed
-    VERSION = "0"
+VERSION = __version__
 
 SEVERITY_WORDS: dict[Severity, str] = {
     Severity.INFORMATIONAL: "Informational",
