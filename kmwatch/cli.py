@@ -14,7 +14,7 @@ from kmwatch import __version__
 from kmwatch.clock import SystemClock
 from kmwatch.config.load import Loaded, load
 from kmwatch.config.problems import ConfigurationError, Problem
-from kmwatch.ports import PositionError, SourceError, StoreError
+from kmwatch.ports import PositionError, SourceError, StateError, StoreError
 from kmwatch.wire.escape import visible
 
 OK, WRONG, USAGE, FAILED = 0, 1, 2, 3
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(FAILED, error)
     except SourceError as error:
         return _fail(FAILED if given.name == "run" else WRONG, error)
-    except (StoreError, OSError) as error:
+    except (StoreError, StateError, OSError) as error:
         return _fail(FAILED, error)
     except KeyboardInterrupt:
         return FAILED

@@ -16,12 +16,15 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Protocol, TypeVar
 
+from msgspec import MsgspecError
+
 from kmwatch.core.model import Finding, Mode, Severity
 from kmwatch.core.record import Rejected
 from kmwatch.core.state import Memory
 from kmwatch.core.step import Engine, Output
 from kmwatch.ports import (
     Batch,
+    Begun,
     Claim,
     Commit,
     Fenced,
@@ -31,6 +34,7 @@ from kmwatch.ports import (
     Reject,
     Routed,
     Source,
+    StateError,
     Store,
     StoreError,
 )
@@ -130,8 +134,7 @@ class Pipeline:
                 self._source.claimed(claim.number)
                 self._committed()  # an earlier claimant may have left lines undelivered
                 try:
-                    await self._or_stop(self._source.seek(claim.positions))
-                    await self._begin(claim)
+                    await self._begin(claim, await self._or_stop(self._source.seek(claim.positions)))
                     if await self._session(streams, claim):
                         return
                 except (Reassigned, Fenced) as lost:
@@ -139,15 +142,16 @@ class Pipeline:
                 finally:
                     self.active = False
 
-    async def _begin(self, claim: Claim) -> None:
+    async def _begin(self, claim: Claim, begun: Begun) -> None:
         """Store where streams begin, if the source has chosen that: the next start must not choose again.
 
         Otherwise a topic read from its latest record on would lose what comes while kmwatch is down, and one of
         its partitions that has had no record yet would be read from its first.
         """
-        starts: Mapping[str, int] = getattr(self._source, "starts", {})
+        if begun.gaps:
+            self._observer.gaps(begun.gaps)
         known = claim.positions
-        moves = [Move(stream, known.get(stream), at) for stream, at in starts.items() if known.get(stream) != at]
+        moves = [Move(stream, known.get(stream), at) for stream, at in begun.starts.items() if known.get(stream) != at]
         if moves:
             await self._persist(lambda: self._store.commit(Commit(moves, [], [], [])))
             known.update({move.stream: move.next for move in moves})
@@ -157,9 +161,6 @@ class Pipeline:
         session = _Session(self._make_engine(), claim)
         session.engine.watermark.expect(streams)
         self.engine = session.engine
-        gaps = getattr(self._source, "gaps", None)
-        if gaps:
-            self._observer.gaps(gaps)
         self.active, self._renew = True, False
         writing: asyncio.Task[None] | None = None
         reading = self._read(session)
@@ -261,7 +262,11 @@ class _Session:
     def __init__(self, engine: Engine, claim: Claim) -> None:
         self.engine = engine
         self.memory = Memory(engine)
-        self.memory.restore(claim.rows)
+        try:
+            self.memory.restore(claim.rows)
+        except (MsgspecError, ValueError) as error:
+            message = f"the store's state cannot be read: {error}. Another release has written it, or it is damaged"
+            raise StateError(f"{message}; run the release that wrote it, or restore a backup") from error
         self._positions = dict(claim.positions)
 
     def moves(self, records: Sequence[Record]) -> list[Move]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from kmwatch.core.model import Finding, Micros
 from kmwatch.core.state import Row
@@ -103,6 +103,13 @@ class Reassigned(Exception):  # noqa: N818  (an event, not a failure)
     """The streams of this instance changed; read state anew before going on."""
 
 
+class Begun(Struct):
+    """Where a source has begun to read, where that was its own choice, and what is missing before it."""
+
+    starts: dict[str, int] = field(default_factory=dict)  # offsets by stream
+    gaps: dict[str, int] = field(default_factory=dict)  # records by stream
+
+
 class Source(Protocol):
     """Where records come from."""
 
@@ -112,10 +119,13 @@ class Source(Protocol):
     def claimed(self, number: int) -> None:
         """This instance has claimed the store; of several instances the latest claimant should read."""
 
-    async def seek(self, positions: Mapping[str, int]) -> None:
+    async def seek(self, positions: Mapping[str, int]) -> Begun:
         """Start reading at the store's positions (the offset that comes next, by stream).
 
         A stream without one starts where the declared start policy says.
+
+        Returns:
+            Where it has begun by that policy, and what is missing if an operator has accepted that.
 
         Raises:
             PositionError: the store's position is not, or no longer, there; or others have read on without it.
@@ -197,6 +207,10 @@ class Fenced(Exception):  # noqa: N818
 
 class StoreError(Exception):
     """The store cannot be written or read now (disk full, locked); nothing was written, trying again may work."""
+
+
+class StateError(Exception):
+    """What the store holds cannot be read by this release; trying again does not help."""
 
 
 class Store(Outbox, Protocol):

@@ -8,6 +8,7 @@ import errno
 import fcntl
 import os
 import stat
+import time
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -30,6 +31,7 @@ _OPERATOR = frozenset(
     )
 )  # errors that no waiting cures
 _CLOSE = 5.0  # seconds
+_LOCK_TRIES, _LOCK_WAIT = 100, 0.05  # and seconds between two of them
 _TAIL = 64 * 1024  # octets read at a time when looking for the last newline
 
 
@@ -144,7 +146,13 @@ class FileSink:
 
 @contextlib.contextmanager
 def _locked(fd: int) -> Iterator[None]:
-    fcntl.flock(fd, fcntl.LOCK_EX)
+    for _ in range(_LOCK_TRIES):  # bounded: a writer that was stopped in mid-write must not hang us too
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        time.sleep(_LOCK_WAIT)
+    else:
+        raise TransientError("another process holds this file; give each its own")
     try:
         yield
     finally:

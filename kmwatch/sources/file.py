@@ -18,7 +18,7 @@ from typing import BinaryIO, cast
 
 from kmwatch.clock import Clock
 from kmwatch.core.model import SECOND, Micros
-from kmwatch.ports import Batch, PositionError, Reassigned, Record, SourceError
+from kmwatch.ports import Batch, Begun, PositionError, Reassigned, Record, SourceError
 from kmwatch.wire.cadf import MAX_BYTES
 from kmwatch.wire.recorded import known, unwrap
 
@@ -135,7 +135,7 @@ class FileSource:
         self._chosen, self.left_alone = await asyncio.to_thread(find, self._paths)
         return [f"file:{path}" for path in self._chosen]
 
-    async def seek(self, positions: Mapping[str, int]) -> None:
+    async def seek(self, positions: Mapping[str, int]) -> Begun:
         """Open every file and skip what the store has."""
         for reader in self._readers.values():
             reader.close()
@@ -144,6 +144,7 @@ class FileSource:
             reader = await asyncio.to_thread(_Reader, path, follow=self._follow and path != STDIN)
             self._readers[f"file:{path}"] = reader
             await asyncio.to_thread(reader.skip, 0 if path == STDIN else positions.get(f"file:{path}", 0))
+        return Begun()
 
     async def read(self, progress: Mapping[str, Micros | None]) -> Batch:
         """Read on in the file that has got least far."""

@@ -24,7 +24,7 @@ from aiokafka.errors import (
 
 from kmwatch.clock import Clock
 from kmwatch.core.model import SECOND, Micros
-from kmwatch.ports import Batch, PositionError, Reassigned, Record, SourceError
+from kmwatch.ports import Batch, Begun, PositionError, Reassigned, Record, SourceError
 from kmwatch.sources.assignor import SingleActive
 from kmwatch.sources.pace import Pace
 from kmwatch.sources.positions import Known, decide, partition_of, stream_of
@@ -35,6 +35,7 @@ _FOREVER_MS = 86_400_000
 _METADATA_MS = 10_000  # how soon a new partition, or a topic that is made at last, is noticed
 _LOOK_SECONDS = 1.0
 _TELL_SECONDS = 1.0
+_QUIET_SECONDS = 0.5  # a partition that was at its end only this moment ago still has something to say
 _COMMIT_SECONDS = 5.0  # the group's offsets are for others to look at: no reason to wait long for them
 _CLOSE_SECONDS = 10.0
 
@@ -122,8 +123,7 @@ class KafkaSource:
         self._sought = False
         self._at_end: frozenset[str] = frozenset()
         self._moved = clock.monotonic()
-        self.gaps: dict[str, int] = {}
-        self.starts: dict[str, int] = {}  # where `seek` has begun
+        self._spoke: dict[TopicPartition, float] = {}  # when each partition last gave a record
 
     def changed(self, assigned: Iterable[TopicPartition]) -> None:
         """Note a rebalance; called by aiokafka between two awaits of ours."""
@@ -158,7 +158,7 @@ class KafkaSource:
             raise SourceError(f"Kafka group {self._group} at {self._bootstrap}: {error}") from error
         return [stream_of(part) for part in self._parts]
 
-    async def seek(self, positions: Mapping[str, int]) -> None:
+    async def seek(self, positions: Mapping[str, int]) -> Begun:
         """Set and check the position of every partition, then let them be fetched."""
         consumer, parts = self._connected(), list(self._parts)
         try:
@@ -170,8 +170,8 @@ class KafkaSource:
                 )
                 for part in parts
             }
-            self.starts, self.gaps = decide(known, self._start, accept_gap=self._accept_gap)
-            for stream, offset in self.starts.items():
+            begun = Begun(*decide(known, self._start, accept_gap=self._accept_gap))
+            for stream, offset in begun.starts.items():
                 consumer.seek(partition_of(stream), offset)
         except (IllegalStateError, KafkaError) as error:
             if isinstance(error, IllegalStateError) or parts != self._parts:
@@ -182,6 +182,8 @@ class KafkaSource:
         consumer.resume(*parts)
         self._sought = True
         self._moved = self._clock.monotonic()
+        self._spoke = dict.fromkeys(parts, self._moved)
+        return begun
 
     async def read(self, progress: Mapping[str, Micros | None]) -> Batch:  # noqa: ARG002  (records have stamps)
         """Fetch what there is, waiting a fifth of a second at most."""
@@ -306,13 +308,15 @@ class KafkaSource:
             for stream in (stream_of(part),)
             for r in fetched[part]
         ]
-        at_end = self._ends()
-        if records or len(at_end) == len(self._parts):
-            moved = self._clock.monotonic() if records else self._moved
-            elapsed = 0 if records else int((self._clock.monotonic() - moved) * SECOND)
-            self._moved = moved
-            return Batch(records, at_end, elapsed if len(at_end) == len(self._parts) else 0)
-        if self._clock.monotonic() - self._moved > self._stuck_after and sum(self.lag().values()) > 0:
+        now = self._clock.monotonic()
+        self._spoke |= dict.fromkeys(fetched, now)
+        at_end = self._ends() & {stream_of(part) for part in self._parts if now - self._spoke[part] >= _QUIET_SECONDS}
+        if records:
+            self._moved = now
+            return Batch(records, at_end)
+        if len(at_end) == len(self._parts):
+            return Batch(records, at_end, int((now - self._moved) * SECOND))
+        if now - self._moved > self._stuck_after and sum(self.lag().values()) > 0:
             message = f"no record of {self._topics} in {self._stuck_after:.0f} s although the group {self._group} lags"
             raise SourceError(f"{message}; the process ends so that its supervisor starts it afresh")
         return Batch(records, at_end)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from kmwatch.core.model import Micros
-from kmwatch.ports import Batch, Source
+from kmwatch.ports import Batch, Begun, Source
 
 
 class MergedSource:
@@ -32,10 +32,14 @@ class MergedSource:
         self._streams = [await source.assigned() for source in self._sources]
         return [stream for streams in self._streams for stream in streams]
 
-    async def seek(self, positions: Mapping[str, int]) -> None:
+    async def seek(self, positions: Mapping[str, int]) -> Begun:
         """Each takes what it knows."""
+        out = Begun()
         for source in self._sources:
-            await source.seek(positions)
+            begun = await source.seek(positions)
+            out.starts |= begun.starts
+            out.gaps |= begun.gaps
+        return out
 
     async def read(self, progress: Mapping[str, Micros | None]) -> Batch:
         """The next batch of any source, with the ends of all."""
