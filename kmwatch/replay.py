@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TextIO
@@ -142,6 +143,7 @@ async def replay(
         SourceError: the input cannot be read.
         OSError: an output cannot be written.
     """
+    _check_outputs([path for path in (events, alerts, summary) if path is not None])
     clock = StillClock()
     source: Source = assembly.files(paths, clock) if paths else assembly.source(loaded.settings, clock)
     with TemporaryDirectory(prefix="kmwatch-replay-") as folder:
@@ -180,5 +182,21 @@ def _summary(engine: Engine, source: Source) -> Summary:
     return Summary(**values, left_alone=left)
 
 
+def _check_outputs(paths: Sequence[Path]) -> None:
+    """Refuse what cannot be written before hours are spent, and what would overwrite another output."""
+    files = [path.resolve() for path in paths if str(path) != "-"]
+    for path in paths:
+        if str(path) == "-":
+            if sys.stdout is None:  # closed by whoever started us
+                raise OSError("standard output is closed; name a file instead of -")
+        elif files.count(path.resolve()) > 1:
+            raise OSError(f"{path} is named for two outputs; give each its own file")
+        else:
+            try:
+                path.open("ab").close()
+            except OSError as error:
+                raise OSError(f"cannot write {path}: {error.strerror or error}") from error
+
+
 def _open(path: Path):  # type: ignore[no-untyped-def]  # noqa: ANN202
-    return sys.stdout.buffer if str(path) == "-" else path.open("wb")
+    return nullcontext(sys.stdout.buffer) if str(path) == "-" else path.open("wb")

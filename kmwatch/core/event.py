@@ -119,8 +119,9 @@ def _best(records: list[AuditRecord]) -> tuple[AuditRecord, list[str]]:
     return best, sorted(clashes)
 
 
-def _preference(record: AuditRecord) -> tuple[int, str]:
-    return -record.slot, repr(record)
+def _preference(record: AuditRecord) -> tuple[int, bool, str]:
+    """Of contradicting copies one that tells of success counts: a forged refusal must not hide a read."""
+    return -record.slot, _outcome(record)[1] is not _SUCCESS, repr(record)
 
 
 def _agree(response: AuditRecord, request: AuditRecord) -> bool:

@@ -202,11 +202,13 @@ def find(paths: Sequence[str]) -> tuple[list[str], list[str]]:
     chosen: set[str] = set()
     left: list[str] = []
     for path in paths:
+        if not path:
+            raise SourceError("a path is empty; name a file or a directory")  # else it would be the working directory
         names = sorted(glob(path, recursive=True)) if has_magic(path) and not Path(path).exists() else [path]  # noqa: PTH207
         if not names:
             raise SourceError(f"no file matches {path!r}; check sources.file.paths")
         for name in names:
-            if name == STDIN:
+            if name == STDIN or _is_stream(name):
                 chosen.add(name)
             elif Path(name).is_dir():
                 inside = sorted(str(item) for item in Path(name).rglob("*") if item.is_file())
@@ -218,6 +220,12 @@ def find(paths: Sequence[str]) -> tuple[list[str], list[str]]:
             else:
                 raise SourceError(f"{name}: in no form that this release reads (JSON lines of Kafka audit records)")
     return sorted(chosen), left
+
+
+def _is_stream(path: str) -> bool:
+    """Whether it is a pipe or a device: what is read of it for a look is gone, so it is taken at its word."""
+    given = Path(path)
+    return given.exists() and not given.is_file() and not given.is_dir()
 
 
 def _sniff(path: str) -> bool:

@@ -56,3 +56,9 @@ def split_operation(operation: str) -> tuple[str | None, str]:
     """Method and path of `Citation.operation`; the method is None where no log shows one ("-")."""
     method, _, path = operation.partition(" ")
     return (None if method == "-" else method), path
+
+
+def shown_operation(citation: Citation) -> str:
+    """What was asked for, as a reader wants it: by kind, where no log shows the method."""
+    method, path = split_operation(citation.operation)
+    return f"{method or citation.kind} {path}"

@@ -28,6 +28,7 @@ from kmwatch.wire.common import (
     VERSION,
     ip_version,
     iso,
+    shown_operation,
     split_operation,
 )
 from kmwatch.wire.escape import encodable, json_line
@@ -144,7 +145,7 @@ def _evidence(c: Citation) -> m.Evidence:
         uid=c.event_id,
         name=c.kind,
         api=m.Api(
-            operation=c.operation,
+            operation=shown_operation(c),
             request=None if c.request_id is None else m.Request(uid=c.request_id),
             response=None if c.status is None else m.Response(code=c.status),
         ),

@@ -13,7 +13,7 @@ from __future__ import annotations
 import unicodedata
 
 from kmwatch.core.model import Activity, Citation, Finding, Mode, Severity
-from kmwatch.wire.common import iso, leading
+from kmwatch.wire.common import iso, leading, shown_operation
 from kmwatch.wire.escape import ELLIPSIS, visible
 
 MIN_WIDTH = 40
@@ -89,7 +89,7 @@ def _story(f: Finding) -> str:
     status = "" if request.status is None else f" -> {request.status}"
     name = next((s.name for s in f.secrets if s.id == request.target_id and s.name), None)
     secret = "" if name is None else f', secret "{_word(name)}"'
-    return f"{_user(request)}{where}: {visible(request.operation, _PATH)}{status}{secret}"
+    return f"{_user(request)}{where}: {visible(shown_operation(request), _PATH)}{status}{secret}"
 
 
 def _user(request: Citation) -> str:

@@ -23,7 +23,7 @@ from aiokafka import TopicPartition
 
 from kmwatch.cli import main
 from kmwatch.core.model import Finding, Micros
-from kmwatch.ports import Batch, Claim, Commit
+from kmwatch.ports import Batch, Begun, Claim, Commit
 from kmwatch.sinks.file import FileSink
 from kmwatch.sources.kafka import KafkaSource
 from kmwatch.store.sqlite import SqliteStore
@@ -121,10 +121,11 @@ def _wrap_source(trap: Trap, pace: float) -> None:
         if parts:
             trap.passed(IN_CALLBACK)
 
-    async def on_seek(self: KafkaSource, positions: Mapping[str, int]) -> None:
+    async def on_seek(self: KafkaSource, positions: Mapping[str, int]) -> Begun:
         trap.passed(BEFORE_SEEK)
-        await seek(self, positions)
+        begun = await seek(self, positions)
         trap.passed(AFTER_SEEK)
+        return begun
 
     async def on_read(self: KafkaSource, progress: Mapping[str, Micros | None]) -> Batch:
         await asyncio.sleep(pace)

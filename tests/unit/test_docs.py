@@ -40,7 +40,8 @@ from kmwatch.core.model import (
     Witness,
 )
 from kmwatch.core.record import Ignored, RejectReason
-from kmwatch.core.rules.catalogue import CATALOGUE, Meta
+from kmwatch.core.rules.base import Meta
+from kmwatch.core.rules.catalogue import CATALOGUE
 from kmwatch.delivery import FailureKind, State
 from kmwatch.ports import SinkAccount
 from kmwatch.telemetry.http import HttpServer, Readiness
@@ -233,7 +234,8 @@ def test_every_field_of_an_alert_is_named() -> None:
     fixed = {"activity_name", "category_uid", "category_name", "class_uid", "class_name", "type_name", "severity"}
     assert missing(set(DetectionFinding.__struct_fields__) - fixed, words) == []
     assert missing(Own.__struct_fields__, first_cells(reference("alerts"))) == []
-    assert missing((activity.name.lower() for activity in Activity), (row[0] for row in rows(reference("alerts")))) == []
+    transitions = {row[0] for row in rows(reference("alerts"))}
+    assert missing((activity.name.lower() for activity in Activity), transitions) == []
 
 
 def test_every_key_of_a_cef_line_is_named() -> None:
