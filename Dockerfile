@@ -30,7 +30,7 @@ RUN groupadd --system --gid 10001 kmwatch \
 COPY --from=build /opt/kmwatch /opt/kmwatch
 ENV PATH=/opt/kmwatch/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER 10001:10001
-# The store's relative path (store: {sqlite: {path: kmwatch.db}}) ends up on the volume.
+# Relative paths start at the configuration's folder: name the store's in full, as /var/lib/kmwatch/kmwatch.db.
 WORKDIR /var/lib/kmwatch
 VOLUME /var/lib/kmwatch
 EXPOSE 9464

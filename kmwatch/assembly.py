@@ -88,7 +88,8 @@ def router(settings: Settings) -> Router:
 def store(settings: Settings, clock: Clock) -> SqliteStore:
     """The configured store; raises StoreError."""
     owner = f"{socket.gethostname()}:{os.getpid()}"
-    return SqliteStore(settings.store.sqlite.path, owner, clock.now)
+    names = {sink.name for sink in settings.sinks}
+    return SqliteStore(settings.store.sqlite.path, owner, clock.now, sinks=names)
 
 
 def sinks(settings: Settings) -> list[Sink]:

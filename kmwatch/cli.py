@@ -8,6 +8,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 from kmwatch import __version__
@@ -107,7 +108,7 @@ def _run(given: argparse.Namespace) -> int:
     from kmwatch.telemetry.logs import configure  # noqa: PLC0415
 
     def reload() -> Loaded:
-        return load(given.config, os.environ)
+        return load(given.config, os.environ, today=_today())
 
     loaded = reload()
     _tell(loaded.problems)
@@ -128,7 +129,7 @@ def _demo(given: argparse.Namespace) -> int:
 
 
 def _check(given: argparse.Namespace) -> int:
-    loaded = load(given.config, os.environ)
+    loaded = load(given.config, os.environ, today=_today())
     _tell(loaded.problems)
     warnings = len(loaded.problems)
     more = f", {warnings} warning{'s' if warnings != 1 else ''}" if warnings else ""
@@ -163,6 +164,10 @@ def _replay(given: argparse.Namespace) -> int:
         f"{lines} alert lines\n"
     )
     return OK
+
+
+def _today() -> date:
+    return datetime.fromtimestamp(SystemClock().now(), UTC).date()
 
 
 def _tell(problems: Sequence[Problem]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from kmwatch.config.base import Model
 from kmwatch.config.problems import listed
@@ -199,3 +199,25 @@ class Settings(Model):
     """Bounds on memory and disk."""
     log: Log = Log()
     """kmwatch's own log."""
+
+    @model_validator(mode="after")
+    def _no_file_twice(self) -> Settings:
+        """What is written must be nothing else that is read or written: alerts in a caller map destroy it."""
+        taken = {"callers": str(self.callers)}
+        if self.identities is not None:
+            taken["identities.file"] = str(self.identities.file)
+        if self.inventory is not None:
+            taken["inventory.file"] = str(self.inventory.file)
+        for number, source in enumerate(self.sources):
+            for index, path in enumerate(source.file.paths if source.file is not None else ()):
+                taken[f"sources[{number}].file.paths[{index}]"] = str(path)
+        store = str(self.store.sqlite.path)
+        written = [("store.sqlite.path", store)]
+        taken |= {f"store.sqlite.path ({suffix})": f"{store}{suffix}" for suffix in ("-wal", "-shm")}
+        written += [(f'the sink "{s.name}"', str(s.file.path)) for s in self.sinks if s.file is not None]
+        for what, path in written:
+            for other, known in taken.items():
+                if known == path:
+                    raise ValueError(f"{what} would write to the file of {other}; give each its own file")
+            taken[what] = path
+        return self

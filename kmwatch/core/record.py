@@ -55,7 +55,6 @@ class RejectReason(Word):
     BAD_AUDIT_EVENT = "bad_audit_event"
     BAD_TIME = "bad_time"
     TOO_LARGE = "too_large"
-    UNKNOWN_FORM = "unknown_form"
 
 
 class Rejected(Struct, frozen=True, gc=False):

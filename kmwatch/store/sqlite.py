@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -30,19 +30,24 @@ _BUSY_SECONDS = 30
 class SqliteStore:
     """See `ports.Store`. Methods run on the store's own thread, in the order they were called."""
 
-    def __init__(self, path: Path, owner: str, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, path: Path, owner: str, clock: Callable[[], float], *, sinks: Collection[str] | None = None
+    ) -> None:
         """Open, or make, the database.
 
         Args:
             path: the database file; its folder is made if need be.
             owner: names this instance in the database, for people.
             clock: wall-clock seconds, for retention and the age of what waits.
+            sinks: the sinks whose lines `backlog` counts, by default all. Lines of a sink that is configured no
+                more stay where they are, but nobody is waiting for them to go.
 
         Raises:
             StoreError: it cannot be opened, is no kmwatch database, or was made by a newer release.
         """
         self._path = path
         self._owner = owner
+        self._sinks = sinks
         self._clock = clock
         self._claim: int | None = None
         self._backlog = 0
@@ -126,9 +131,9 @@ class SqliteStore:
             raise
         return db
 
-    @staticmethod
-    def _count_backlog(db: sqlite3.Connection) -> int:
-        return int(db.execute("SELECT count(*) FROM deliveries WHERE state = 0").fetchone()[0])
+    def _count_backlog(self, db: sqlite3.Connection) -> int:
+        waiting = db.execute("SELECT sink, count(*) FROM deliveries WHERE state = 0 GROUP BY sink")
+        return sum(n for sink, n in waiting if self._sinks is None or sink in self._sinks)
 
     def _check(self, db: sqlite3.Connection) -> None:
         """Whether this database is ours to write, before anything of it is changed."""

@@ -495,3 +495,16 @@ def test_what_was_committed_survives_a_process_that_is_killed(tmp_path: Path) ->
     claim = asyncio.run(_claimed_once(path))
     assert claim.positions == {"t/0": told} == {"t/0": 21}
     assert claim.rows == [Row("s", "k", b"20")]
+
+
+async def test_lines_of_a_sink_that_is_configured_no_more_hold_nothing_up(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    before = SqliteStore(path, "before", lambda: 0.0)
+    await before.claim()
+    await before.commit(Commit([], [], [Routed(finding(), ("kept", "removed"))], []))
+    await before.close()
+    after = SqliteStore(path, "after", lambda: 0.0, sinks={"kept"})
+    assert after.backlog() == 1
+    await after.claim()
+    assert [len(await after.pending(name, 9)) for name in ("kept", "removed")] == [1, 1]
+    await after.close()

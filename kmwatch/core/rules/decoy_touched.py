@@ -33,7 +33,8 @@ class DecoyTouched(Stateless):
         """Hit when the target is a declared decoy."""
         event = case.event
         target = event.target.id
-        if target is None or case.declarations.decoy(target) is None:
+        decoy = None if target is None else case.declarations.decoy(target)
+        if decoy is None:
             return ()
-        message = f"{person(event)} touched the decoy {thing(case)}: {event.kind}, {event.outcome}"
+        message = f"{person(event)} touched the decoy {decoy}, {thing(case)}: {event.kind}, {event.outcome}"
         return (Hit(case.caller, (case.citation,), message, case.match, event.kind),)
