@@ -192,8 +192,11 @@ def _check_outputs(paths: Sequence[Path]) -> None:
         elif files.count(path.resolve()) > 1:
             raise OSError(f"{path} is named for two outputs; give each its own file")
         else:
+            there = path.exists()
             try:
                 path.open("ab").close()
+                if not there:  # a run that fails later leaves nothing that looks like its output
+                    path.unlink()
             except OSError as error:
                 raise OSError(f"cannot write {path}: {error.strerror or error}") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from os.path import normpath
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
@@ -217,7 +218,7 @@ class Settings(Model):
         written += [(f'the sink "{s.name}"', str(s.file.path)) for s in self.sinks if s.file is not None]
         for what, path in written:
             for other, known in taken.items():
-                if known == path:
+                if normpath(known) == normpath(path):
                     raise ValueError(f"{what} would write to the file of {other}; give each its own file")
             taken[what] = path
         return self
