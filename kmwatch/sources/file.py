@@ -11,7 +11,7 @@ import gzip
 import os
 import sys
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from glob import glob, has_magic
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -20,7 +20,7 @@ from kmwatch.clock import Clock
 from kmwatch.core.model import SECOND, Micros
 from kmwatch.ports import Batch, Begun, PositionError, Reassigned, Record, SourceError
 from kmwatch.wire.cadf import MAX_BYTES
-from kmwatch.wire.recorded import known, unwrap
+from kmwatch.wire.recorded import known, readable, unwrap
 
 STDIN = "-"
 _SNIFFED_LINES = 5
@@ -212,7 +212,7 @@ def find(paths: Sequence[str]) -> tuple[list[str], list[str]]:
                 chosen.add(name)
             elif Path(name).is_dir():
                 inside = sorted(str(item) for item in Path(name).rglob("*") if item.is_file())
-                fits = [item for item in inside if _sniff(item)]
+                fits = [item for item in inside if _sniff(item, readable)]
                 chosen.update(fits)
                 left.extend(item for item in inside if item not in fits)
             elif _sniff(name):
@@ -228,15 +228,18 @@ def _is_stream(path: str) -> bool:
     return given.exists() and not given.is_file() and not given.is_dir()
 
 
-def _sniff(path: str) -> bool:
-    """Whether one of the first lines is in a known form; an empty file is."""
+def _sniff(path: str, fits: Callable[[bytes], bool] = known) -> bool:
+    """Whether one of the first lines fits; an empty file does.
+
+    A file of a directory has to show a notification; one that was named is taken at its form.
+    """
     try:
         with _open(path) as file:
             for number in range(_SNIFFED_LINES):
                 line = file.readline(MAX_BYTES)
                 if not line:
                     return number == 0
-                if known(line):
+                if fits(line):
                     return True
     except (EOFError, gzip.BadGzipFile, zlib.error):
         return False

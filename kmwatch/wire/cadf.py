@@ -227,7 +227,8 @@ def _of_other_service(uri: str, path: str) -> bool:
         if len(_ours) < _REMEMBERED and len(uri) <= _LONGEST:
             _ours.add(uri)
         return False
-    return not route(path, served=True).routed
+    found = route(path, served=True)
+    return not found.routed or found.target_type == "version"  # every service has a root
 
 
 def _status(code: str | int | None) -> int | None:

@@ -8,6 +8,8 @@ import msgspec
 from msgspec import Struct
 
 from kmwatch.core.model import Micros
+from kmwatch.core.record import Rejected
+from kmwatch.wire.cadf import decode
 
 
 class _Line(Struct):
@@ -54,6 +56,11 @@ def _unwrap(line: bytes) -> tuple[bytes, Micros | None]:
 def _mended(line: bytes) -> bytes:
     readable = json.loads(line.decode("utf-8", "replace"), strict=False)
     return json.dumps(readable, ensure_ascii=False).encode("utf-8", "replace")
+
+
+def readable(line: bytes) -> bool:
+    """Whether a line is a recorded record whose value is a notification, and not only the right wrapping."""
+    return known(line) and not isinstance(decode(*unwrap(line)), Rejected)
 
 
 def known(line: bytes) -> bool:

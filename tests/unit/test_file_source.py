@@ -304,3 +304,9 @@ def test_find_reads_no_more_than_the_first_lines(tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_bytes(b"# a remark\n" + line(1) + b"\xff" * 1000)
     assert find([str(path)]) == ([str(path)], [])
+
+
+def test_a_directory_leaves_alone_recorded_records_of_another_log(tmp_path: Path) -> None:
+    line = json.dumps({"topic": "haproxy", "partition": 0, "offset": 1, "value": "Nov 23 haproxy[1]: GET /v1"})
+    (tmp_path / "proxy.jsonl").write_text(line + "\n")
+    assert find([str(tmp_path)]) == ([], [str(tmp_path / "proxy.jsonl")])
