@@ -21,7 +21,7 @@ from kmwatch.config.problems import ConfigurationError
 from kmwatch.core.step import Engine
 from kmwatch.delivery import Delivery, State
 from kmwatch.pipeline import Pipeline
-from kmwatch.ports import SourceError, StoreError
+from kmwatch.ports import SourceError, StoreError, UndeliveredError
 from kmwatch.sources.positions import partition_of
 from kmwatch.telemetry.deliveries import DeliveryTelemetry
 from kmwatch.telemetry.http import HttpServer, Readiness
@@ -90,7 +90,7 @@ class App:
         self._source = assembly.source(settings, clock, accept_gap=accept_gap)
         self._store = assembly.store(settings, clock)
         self._sinks = assembly.sinks(settings)
-        names = [sink.name for sink in self._sinks]
+        self._delivery_names = names = [sink.name for sink in self._sinks]
         self._delivery = Delivery(
             self._store,
             self._sinks,
@@ -196,9 +196,20 @@ class App:
         return assembly.engine(self._loaded.settings, self._loaded.declarations)
 
     async def _deliver_all(self) -> None:
-        """The sources have ended: deliver what they gave, however long that takes."""
-        while self._store.backlog() > 0 and not self._stopping.is_set():  # noqa: ASYNC110  (rows, no event)
+        """The sources have ended: deliver what they gave, however long that takes.
+
+        Raises:
+            UndeliveredError: only sinks that refuse us are left; waiting would help nobody.
+        """
+        while self._store.backlog() > 0 and not self._stopping.is_set():
             await asyncio.sleep(_BACKLOG_LOOK)
+            paused = {state.sink: state.last_error for state in self._delivery.states() if state.state is State.PAUSED}
+            if paused:
+                accounts = await self._store.accounts()
+                waiting = {sink for sink in self._delivery_names if sink in accounts and accounts[sink].pending}
+                if waiting and waiting <= paused.keys():
+                    why = "; ".join(f"sink {sink} refuses: {paused[sink]}" for sink in sorted(waiting))
+                    raise UndeliveredError(f"{why}. Its lines stay in the store: mend it and start again")
 
     async def _stop(self) -> None:
         if not await self._delivery.drain(DRAIN_SECONDS):

@@ -15,10 +15,11 @@ from kmwatch import __version__
 from kmwatch.clock import SystemClock
 from kmwatch.config.load import Loaded, load
 from kmwatch.config.problems import ConfigurationError, Problem
-from kmwatch.ports import PositionError, SourceError, StateError, StoreError
+from kmwatch.ports import PositionError, SourceError, StateError, StoreError, UndeliveredError
 from kmwatch.wire.escape import visible
 
 OK, WRONG, USAGE, FAILED = 0, 1, 2, 3
+_EXPECTED = (SourceError, StoreError, StateError, UndeliveredError, OSError)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,21 +35,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command: Callable[[argparse.Namespace], int] = given.command
     try:
         return command(given)
-    except ConfigurationError as error:
-        _tell(error.problems)
-        return WRONG
-    except PositionError as error:
-        return _fail(FAILED, error)
-    except SourceError as error:
-        return _fail(FAILED if given.name == "run" else WRONG, error)
-    except (StoreError, StateError, OSError) as error:
-        return _fail(FAILED, error)
     except KeyboardInterrupt:
         return FAILED
-    except Exception:  # noqa: BLE001  (the boundary of the process)
-        traceback.print_exc()
-        sys.stderr.write("kmwatch: this is a fault of kmwatch; please report it with the lines above\n")
+    except Exception as error:  # noqa: BLE001  (the boundary of the process)
+        return _failed(error, given.name)
+
+
+def _failed(error: Exception, command: str) -> int:
+    """Say what went wrong; returns the exit code."""
+    if isinstance(error, ConfigurationError):
+        _tell(error.problems)
+        return WRONG
+    if isinstance(error, BrokenPipeError):  # whoever read along has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
+    if not isinstance(error, _EXPECTED):
+        traceback.print_exception(error)
+        error = RuntimeError("this is a fault of kmwatch; please report it with the lines above")
+    sys.stderr.write(f"kmwatch: {visible(str(error))}\n")
+    at_fault = isinstance(error, SourceError) and not isinstance(error, PositionError)
+    return WRONG if at_fault and command != "run" else FAILED
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -173,8 +179,3 @@ def _today() -> date:
 def _tell(problems: Sequence[Problem]) -> None:
     for problem in problems:
         sys.stderr.write(f"{problem.render()}\n")
-
-
-def _fail(code: int, error: Exception) -> int:
-    sys.stderr.write(f"kmwatch: {visible(str(error))}\n")
-    return code

@@ -58,6 +58,10 @@ class ConfigurationError(SinkError):
     """The receiver refuses us: credentials, index, certificate. Pause and shout, lose nothing."""
 
 
+class UndeliveredError(Exception):
+    """The input has ended, and what is left is for sinks that refuse it until somebody changes something."""
+
+
 class Pending(Struct, frozen=True):
     """A finding that waits for a sink."""
 

@@ -34,7 +34,9 @@ class Rates:
         if at >= newest:
             reads.pop(secret, None)
             reads[secret] = at
-        elif at > newest - rate.window and reads.get(secret, 0) < at:  # late: the window ends at the newest read
+        elif at <= newest - rate.window:  # of another time: a host's clock is wrong, and this rate cannot tell
+            return replace(match, rate=None)  # so the read counts as one without a rate does (KMW-005)
+        elif reads.get(secret, 0) < at:  # late: the window ends at the newest read
             reads = dict(sorted({**reads, secret: at}.items(), key=lambda read: (read[1], read[0])))
         since = max(at, newest) - rate.window
         while len(reads) > rate.limit + 1 or next(iter(reads.values())) <= since:

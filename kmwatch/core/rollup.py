@@ -17,7 +17,7 @@ from kmwatch.core.keyed import Keyed
 from kmwatch.core.model import Activity, Citation, Counts, Finding, Match, Micros, Secret, Severity
 from kmwatch.core.rules.base import Hit, Meta, Settings
 
-MOST_EVENTS = 1000  # a finding with more closes and lets another begin: its lines list all of them
+MOST_EVENTS = 250  # a finding with more closes and lets another begin: its lines list all of them
 
 
 _NOT_FOUND = 404  # an id that does not exist names no secret
@@ -140,7 +140,8 @@ class RollUp:
         episode.lines += 1
         message = episode.message
         if activity is Activity.CLOSE:
-            message = f"closed after {len(episode.events)} requests; last: {message}"
+            plural = "" if len(episode.events) == 1 else "s"
+            message = f"closed after {len(episode.events)} request{plural}; last: {message}"
         late = any("late" in citation.flags for citation in cited)
         return Finding(
             episode.uid,

@@ -1,7 +1,8 @@
 """Sliding windows over event time, the primitive of every rule that counts.
 
 A window of threshold N needs no more than its N latest entries: if those lie within the span, the threshold is
-reached, whatever came before. So its memory is N entries a key, however many events an attacker makes.
+reached, whatever came before. So its memory is N entries a key, and 3 N at most where clocks disagree, however many
+events an attacker makes.
 """
 
 from __future__ import annotations
@@ -39,28 +40,48 @@ class Sliding:
         Returns:
             The requests within the span if the threshold is reached, oldest first; else nothing.
         """
-        entries = self.state.get(key) or []
-        if entries and entries[-1].citation.event_time > citation.event_time:
-            return self._add_late(key, entries, Entry(item, citation))
-        since = citation.event_time - self._span
+        entries, new = self.state.get(key) or [], Entry(item, citation)
+        now = citation.event_time
+        if entries and entries[-1].citation.event_time > now:
+            return self._add_behind(key, entries, new)
+        since = now - self._span
         kept = [e for e in entries if e.citation.event_time > since and e.item != item]
-        kept.append(Entry(item, citation))
-        return self._keep(key, kept)
-
-    def _add_late(self, key: str, entries: list[Entry], late: Entry) -> tuple[Citation, ...]:
-        """Count an item behind the latest one. The span still ends at the latest: it may not be stretched."""
-        same = next((e for e in entries if e.item == late.item), None)
-        if _place(late)[0] <= entries[-1].citation.event_time - self._span or (same and _place(same) > _place(late)):
-            return ()
-        kept = [e for e in entries if e is not same]
-        insort(kept, late, key=_place)
-        return self._keep(key, kept)
-
-    def _keep(self, key: str, kept: list[Entry]) -> tuple[Citation, ...]:
-        if len(kept) > self._threshold:
-            del kept[: len(kept) - self._threshold]
+        kept.append(new)
+        del kept[: -self._threshold]
         self.state.put(key, kept)
         return tuple(e.citation for e in kept) if len(kept) == self._threshold else ()
+
+    def _add_behind(self, key: str, entries: list[Entry], new: Entry) -> tuple[Citation, ...]:
+        """Count an item behind the latest one.
+
+        A little behind is late. Far behind means that some host's clock is ahead: the requests around the new one
+        and the latest of the others are kept side by side, so that a wrong clock does not blind the count.
+        """
+        same = next((e for e in entries if e.item == new.item), None)
+        if same is not None and self._near(same, new) and _place(same) > _place(new):
+            return ()
+        kept = [e for e in entries if e is not same]
+        insort(kept, new, key=_place)
+        near = [e for e in kept if self._near(e, new)]
+        reached = self._reached(near, new)
+        others = [e for e in kept if not self._near(e, new)]
+        both = near[-2 * self._threshold :] + others[-self._threshold :]
+        self.state.put(key, sorted(both, key=_place))
+        return reached
+
+    def _near(self, entry: Entry, new: Entry) -> bool:
+        return abs(entry.citation.event_time - new.citation.event_time) < self._span
+
+    def _reached(self, near: list[Entry], new: Entry) -> tuple[Citation, ...]:
+        """The latest entries of the first window that holds the new one and enough others."""
+        for last in (e for e in near if _place(e) >= _place(new)):
+            until = last.citation.event_time
+            held = [
+                e.citation for e in near if until - self._span < e.citation.event_time and _place(e) <= _place(last)
+            ]
+            if len(held) >= self._threshold:
+                return tuple(held[-self._threshold :])
+        return ()
 
     def forget(self, now: Micros) -> None:
         """Let go of keys whose latest entry is out of the span."""

@@ -116,7 +116,11 @@ class Telemetry:
             now.update(stream.rejected)
         fresh = now - self._rejected_told
         if fresh and self._rejected_told | now:
-            log.warning("records_rejected", reasons=dict(fresh), kept_in="table rejected of the store")
+            log.warning(
+                "records_rejected",
+                reasons={str(reason): n for reason, n in fresh.items()},
+                kept_in="table rejected of the store",
+            )
         self._rejected_told = now
 
 

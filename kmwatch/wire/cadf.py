@@ -108,7 +108,7 @@ def decode(value: bytes, stamp: Micros | None) -> Decoded:
     try:
         inner = orjson.loads(value)["oslo.message"]  # the envelope is nearly all one string: orjson is the faster
         message = _message(inner)
-    except (orjson.JSONDecodeError, msgspec.DecodeError, LookupError, TypeError) as error:
+    except (orjson.JSONDecodeError, msgspec.DecodeError, LookupError, TypeError, RecursionError) as error:
         return _second_look(value, stamp, error)
     return _record(message, stamp)
 

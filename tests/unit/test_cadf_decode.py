@@ -281,3 +281,9 @@ def test_no_reject_shows_the_token(damage: object, wrap: object) -> None:
         assert part.encode() in value
         assert part not in got.detail
         assert part.encode() not in redacted(value)
+
+
+@pytest.mark.parametrize("deep", ["[" * 2000, '{"a":' * 1500])
+def test_a_record_nested_beyond_all_measure_is_rejected_and_not_fatal(deep: str) -> None:
+    value = json.dumps({"oslo.version": "2.0", "oslo.message": '{"event_type": "audit.http.response", "x": ' + deep})
+    assert isinstance(decode(value.encode(), STAMP), Rejected)

@@ -111,3 +111,19 @@ def test_it_agrees_with_counting_everything(steps: list[tuple[int, str]], thresh
         history.append((now, item))
         distinct = {name for time, name in history if time > now - span}
         assert bool(add(sliding, item, now, number + 1)) == (len(distinct) >= threshold)
+
+
+def test_a_clock_that_was_ahead_for_a_moment_does_not_blind_the_count() -> None:
+    sliding = window()
+    for number in range(2):
+        add(sliding, f"ahead-{number}", 10_000 + number)
+    assert [bool(add(sliding, f"now-{number}", number)) for number in range(5)] == [False, False, True, True, True]
+
+
+def test_two_clocks_at_once_still_let_one_of_them_be_counted() -> None:
+    sliding = window()
+    reached = []
+    for number in range(5):
+        reached.append(bool(add(sliding, f"ahead-{number}", 10_000 + number)))
+        add(sliding, f"now-{number}", number, 100 + number)
+    assert reached == [False, False, True, True, True]

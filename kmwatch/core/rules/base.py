@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from hashlib import blake2b
 from typing import Any, Protocol
 
 from msgspec import Struct
@@ -20,6 +21,8 @@ from kmwatch.core.model import (
     Outcome,
     Severity,
 )
+
+_LONGEST, _KEPT = 256, 192  # characters of a client's text
 
 
 class Settings(Struct, frozen=True):
@@ -59,7 +62,7 @@ class Case:
     def caller(self) -> str:
         """Whose behaviour this is: the user, or the address where no user is known."""
         who = self.event.initiator
-        return who.user_id or f"address:{who.address}"
+        return who.user_id or f"address:{brief(who.address or '')}"
 
     @property
     def citation(self) -> Citation:
@@ -109,24 +112,32 @@ class Stateless:
         """Nothing to forget."""
 
 
+def brief(text: str) -> str:
+    """A client's text as memory may hold it: long ones are cut, and told apart by a hash of the whole."""
+    if len(text) <= _LONGEST:
+        return text
+    digest = blake2b(text.encode("utf-8", "replace"), digest_size=8).hexdigest()
+    return f"{text[:_KEPT]}...({len(text)} characters, {digest})"
+
+
 def cite(event: AuditEvent) -> Citation:
-    """An event as a finding cites it."""
+    """An event as a finding cites it; what a client made long is cut (see `brief`)."""
     who = event.initiator
     return Citation(
         event.event_id,
         event.event_time,
         event.kind,
-        f"{event.method or '-'} {event.path}",
+        brief(f"{event.method or '-'} {event.path}"),
         event.status,
         event.request_id,
         who.user_id,
         who.user_name,
         who.project_id,
-        who.address,
+        None if who.address is None else brief(who.address),
         who.address_source,
-        who.agent,
+        None if who.agent is None else brief(who.agent),
         event.target.type,
-        event.target.id,
+        None if event.target.id is None else brief(event.target.id),
         event.flags,
     )
 
@@ -142,4 +153,4 @@ def thing(case: Case) -> str:
     target = case.event.target
     secret = case.declarations.secret(target.id) if target.type == "secret" and target.id else None
     name = f' "{secret.name}"' if secret and secret.name else ""
-    return f"{target.type}{name} {target.id or case.event.path}"
+    return f"{target.type}{name} {brief(target.id or case.event.path)}"

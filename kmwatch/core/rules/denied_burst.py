@@ -39,7 +39,7 @@ class DeniedBurst:
         if not denials:
             return ()
         span = (denials[-1].event_time - denials[0].event_time) / 1e6
-        message = f"{person(case.event)} was refused {len(denials)} times within {span:.0f} s"
+        message = f"{person(case.event)} was refused at least {len(denials)} times within {span:.0f} s"
         return (Hit(case.caller, denials, message, reason=Failure.DENIED),)
 
     def states(self) -> Iterable[Keyed[Any]]:

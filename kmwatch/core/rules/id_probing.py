@@ -7,7 +7,7 @@ from typing import Any
 
 from kmwatch.core.keyed import Keyed
 from kmwatch.core.model import HOUR, MINUTE, Failure, Kind, Micros, Mode, Outcome, Severity
-from kmwatch.core.rules.base import Case, Hit, Meta, Settings, person
+from kmwatch.core.rules.base import Case, Hit, Meta, Settings, brief, person
 from kmwatch.core.window import Sliding
 
 META = Meta(
@@ -42,9 +42,9 @@ class IdProbing:
     def observe(self, case: Case) -> Iterable[Hit]:
         """Count the distinct unknown ids of this caller and of this address."""
         event = case.event
-        target = event.target.id
-        if target is None:
+        if event.target.id is None:
             return ()
+        target = brief(event.target.id)
         if event.failure is not Failure.NOT_FOUND:
             self._deleted.put(target, event.event_time)
             return ()
@@ -56,14 +56,14 @@ class IdProbing:
         out = []
         probes = self._callers.add(case.caller, target, case.citation)
         if probes:
-            message = f"{person(case.event)} asked for {len(probes)} ids that do not exist"
+            message = f"{person(case.event)} asked for at least {len(probes)} ids that do not exist"
             out.append(Hit(case.caller, probes, message, reason=Failure.NOT_FOUND))
-        address = case.event.initiator.address
+        address = case.citation.address
         if address is not None:
             probes = self._addresses.add(address, target, case.citation)
             users = {probe.user_id for probe in probes}
             if len(users) > 1:
-                message = f"{len(users)} callers from {address} asked for {len(probes)} ids that do not exist"
+                message = f"{len(users)} callers from {address} asked for at least {len(probes)} ids that do not exist"
                 out.append(Hit(f"address:{address}", probes, message, reason=Failure.NOT_FOUND))
         return out
 

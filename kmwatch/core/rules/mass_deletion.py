@@ -41,9 +41,8 @@ class MassDeletion:
         if not deletions:
             return ()
         span = (deletions[-1].event_time - deletions[0].event_time) / 1e6
-        message = f"{person(case.event)} deleted {len(deletions)} secrets within {span:.0f} s"
-        match = case.match
-        return (Hit(case.caller, deletions, message, match, match.reason if match else None),)
+        message = f"{person(case.event)} deleted at least {len(deletions)} secrets within {span:.0f} s"
+        return (Hit(case.caller, deletions, message, reason="threshold"),)
 
     def states(self) -> Iterable[Keyed[Any]]:
         """The windows of callers."""

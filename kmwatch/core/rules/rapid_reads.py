@@ -7,7 +7,7 @@ from typing import Any
 
 from kmwatch.core.keyed import Keyed
 from kmwatch.core.model import HOUR, MINUTE, Failure, Kind, Micros, Mode, Outcome, Severity
-from kmwatch.core.rules.base import Case, Hit, Meta, Settings, person
+from kmwatch.core.rules.base import Case, Hit, Meta, Settings, brief, person
 from kmwatch.core.window import Sliding
 
 META = Meta(
@@ -37,13 +37,13 @@ class RapidReads:
         """Count the distinct secrets of this caller."""
         if case.match is not None and case.match.rate is not None:
             return ()
-        secret = case.event.target.id or case.event.path
+        secret = brief(case.event.target.id or case.event.path)
         reads = self._reads.add(case.caller, secret, case.citation)
         if not reads:
             return ()
         span = (reads[-1].event_time - reads[0].event_time) / 1e6
-        message = f"{person(case.event)} read {len(reads)} distinct secrets within {span:.0f} s"
-        return (Hit(case.caller, reads, message, case.match),)
+        message = f"{person(case.event)} read at least {len(reads)} distinct secrets within {span:.0f} s"
+        return (Hit(case.caller, reads, message, reason="threshold"),)
 
     def states(self) -> Iterable[Keyed[Any]]:
         """The windows of callers."""

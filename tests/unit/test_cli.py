@@ -1,0 +1,78 @@
+"""Commands, their exit codes and what they say when something is wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from kmwatch.cli import main
+from tests.servers.ports import free_port
+from tests.support.audit import RECORDING
+
+CONFIG = RECORDING / "kmwatch.yaml"
+
+
+def configured(folder: Path, **changes: object) -> Path:
+    """The recording's configuration with everything it writes in a folder."""
+    settings: dict[str, object] = {
+        "sources": [{"file": {"paths": [str(RECORDING / "cadf.jsonl.gz")]}}],
+        "callers": str(RECORDING / "callers.yaml"),
+        "identities": {"file": str(RECORDING / "identities.json")},
+        "inventory": {"file": str(RECORDING / "inventory.jsonl")},
+        "store": {"sqlite": {"path": str(folder / "kmwatch.db")}},
+        "sinks": [{"name": "archive", "file": {"path": str(folder / "alerts.jsonl")}}],
+        "http": {"listen": f"127.0.0.1:{free_port()}"},
+        "log": {"level": "error"},
+    }
+    path = folder / "kmwatch.yaml"
+    path.write_text(json.dumps(settings | changes))  # YAML includes JSON
+    return path
+
+
+def test_check_of_a_valid_configuration_ends_with_0(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "-c", str(CONFIG)]) == 0
+    assert "valid" in capsys.readouterr().out
+
+
+def test_check_names_file_and_line_of_every_error_and_ends_with_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = configured(tmp_path, sinks=[{"name": "a", "stdot": {}}], witneses={})
+    assert main(["check", "-c", str(path)]) == 1
+    said = capsys.readouterr().err
+    assert "kmwatch.yaml:1: " in said
+    assert '"witnesses"' in said
+    assert '"stdout"' in said
+
+
+def test_a_command_that_does_not_exist_ends_with_2() -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["learn"])
+    assert ended.value.code == 2
+
+
+def test_replay_of_a_file_in_no_known_form_ends_with_1_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "plain.log").write_text("one line\n")
+    assert main(["replay", "-c", str(CONFIG), "--from", str(tmp_path / "plain.log")]) == 1
+    assert "in no form that this release reads" in capsys.readouterr().err
+
+
+def test_run_over_files_delivers_all_and_ends_with_0(tmp_path: Path) -> None:
+    assert main(["run", "-c", str(configured(tmp_path))]) == 0
+    alerts, replayed = tmp_path / "alerts.jsonl", tmp_path / "replayed.jsonl"
+    assert main(["replay", "-c", str(CONFIG), "--alerts", str(replayed)]) == 0
+    assert sorted(alerts.read_bytes().splitlines()) == sorted(replayed.read_bytes().splitlines())
+
+
+def test_run_over_files_ends_with_3_where_a_sink_refuses_and_keeps_its_lines(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sinks = [{"name": "archive", "file": {"path": str(tmp_path)}}]  # a folder
+    assert main(["run", "-c", str(configured(tmp_path, sinks=sinks))]) == 3
+    assert "sink archive refuses" in capsys.readouterr().err
+    assert main(["run", "-c", str(configured(tmp_path))]) == 0
+    assert len((tmp_path / "alerts.jsonl").read_bytes().splitlines()) > 0
