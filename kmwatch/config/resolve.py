@@ -18,8 +18,7 @@ _SHOWN_ONLY = "requests are matched by the name their log shows"
 def unresolved(file: MapFile, identities: Identities | None, inventory: tuple[Secret, ...] | None) -> list[Problem]:
     """Remarks on what the map names and the two snapshots do not know; None where one is not configured."""
     remarks = list(_names(file, identities))
-    if inventory is not None:
-        remarks.extend(_secrets(file, inventory))
+    remarks.extend(_undecidable(file) if not inventory else _secrets(file, inventory))
     return [remark.problem(file) for remark in remarks]
 
 
@@ -72,6 +71,14 @@ def _found(
         hint = suggest(name, [word for word in known if word != name])
         message = f'identities know no {what} "{name}"{within}, so {_SHOWN_ONLY}; add it there or use id'
         yield Remark(where, message + hint)
+
+
+def _undecidable(file: MapFile) -> Iterator[Remark]:
+    """Without an inventory nothing is known of a secret but its id, and reads under such groups stay undecided."""
+    for name, group in file.groups.items():
+        if not group.ids:
+            message = "no inventory is configured, or it is empty, so only ids can be told; configure inventory"
+            yield Remark(("secrets", name), message)
 
 
 def _secrets(file: MapFile, inventory: tuple[Secret, ...]) -> Iterator[Remark]:

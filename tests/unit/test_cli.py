@@ -76,3 +76,14 @@ def test_run_over_files_ends_with_3_where_a_sink_refuses_and_keeps_its_lines(
     assert "sink archive refuses" in capsys.readouterr().err
     assert main(["run", "-c", str(configured(tmp_path))]) == 0
     assert len((tmp_path / "alerts.jsonl").read_bytes().splitlines()) > 0
+
+
+def test_check_warns_that_groups_without_ids_cannot_be_told_without_an_inventory(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = configured(tmp_path)
+    settings = json.loads(path.read_text())
+    del settings["inventory"]
+    path.write_text(json.dumps(settings))
+    assert main(["check", "-c", str(path)]) == 0
+    assert "so only ids can be told; configure inventory" in capsys.readouterr().err
