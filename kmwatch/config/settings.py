@@ -124,6 +124,12 @@ class Timing(Model):
     settle: Wait = Field(default="30s", validate_default=True)
     """How long the join of a request waits for its other witnesses."""
 
+    @model_validator(mode="after")
+    def _settle_outlasts_lateness(self) -> Timing:
+        if self.settle < self.lateness:
+            raise ValueError("settle may not be shorter than lateness; a record in time could miss its request")
+        return self
+
 
 class Limits(Model):
     """Bounds on memory and disk that an attacker or an outage could otherwise exhaust."""

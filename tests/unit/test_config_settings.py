@@ -50,6 +50,10 @@ BROKEN = [
     (SETTINGS + "log: verbose", "7: log: must hold keys and values (key: value)"),
     (SETTINGS + "limits: {outbox: 1}", "7: limits.outbox: must be at least 100"),
     (SETTINGS + "limits: {outbox: many}", "7: limits.outbox: must be a whole number"),
+    (
+        SETTINGS + "timing: {lateness: 1m, settle: 30s}",
+        "7: timing: settle may not be shorter than lateness; a record in time could miss its request",
+    ),
     (SETTINGS + "timing: {settle: 3h}", "7: timing.settle: may be 2h at most; shorten it"),
     (
         SETTINGS + "timing: {settle: 5 minutes}",
