@@ -134,13 +134,6 @@ class Activity(IntEnum):
     CLOSE = 3
 
 
-class Position(Struct, frozen=True, order=True):
-    """Where a record stood. Never part of an id: positions change when records arrive in another order."""
-
-    stream: str  # "topic/partition", or "file:<path>"
-    offset: int
-
-
 class Initiator(Struct, frozen=True, gc=False):
     """Who asked. Ids as Keystone wrote them; None where no log shows one."""
 

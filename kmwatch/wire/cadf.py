@@ -77,13 +77,8 @@ class _Message(Struct, gc=False):
     payload: _Event
 
 
-class _Header(Struct):
-    event_type: str | None = None
-
-
 _NOBODY, _NOWHERE = _Initiator(), _Host()
 _message = msgspec.json.Decoder(_Message).decode
-_header = msgspec.json.Decoder(_Header).decode
 _REMEMBERED, _LONGEST = 4096, 256  # entries of the caches below, and characters of one
 _times: dict[str, Micros] = {}  # caches of pure functions, so no state
 _ours: set[str | None] = {"", "unknown", None}  # typeURIs that do not speak of another service
