@@ -86,6 +86,9 @@ class App:
         settings = loaded.settings
         self._loaded, self._clock, self._reload = loaded, clock, reload
         self.metrics = Metrics()
+        for rule, chosen in assembly.rule_settings(settings).items():  # so that a rate sees the first finding
+            self.metrics.findings.labels(rule, chosen.severity.name.lower(), chosen.mode)
+            self.metrics.suppressed.labels(rule)
         self._telemetry = Telemetry(self.metrics, clock)
         self._source = assembly.source(settings, clock, accept_gap=accept_gap)
         self._store = assembly.store(settings, clock)
