@@ -89,11 +89,11 @@ class App:
         for rule, chosen in assembly.rule_settings(settings).items():  # so that a rate sees the first finding
             self.metrics.findings.labels(rule, chosen.severity.name.lower(), chosen.mode)
             self.metrics.suppressed.labels(rule)
-        self._telemetry = Telemetry(self.metrics, clock)
+        self._telemetry = Telemetry(self.metrics)
         self._source = assembly.source(settings, clock, accept_gap=accept_gap)
         self._store = assembly.store(settings, clock)
         self._sinks = assembly.sinks(settings)
-        self._delivery_names = names = [sink.name for sink in self._sinks]
+        names = [sink.name for sink in self._sinks]
         self._delivery = Delivery(
             self._store,
             self._sinks,
@@ -209,7 +209,9 @@ class App:
             paused = {state.sink: state.last_error for state in self._delivery.states() if state.state is State.PAUSED}
             if paused:
                 accounts = await self._store.accounts()
-                waiting = {sink for sink in self._delivery_names if sink in accounts and accounts[sink].pending}
+                waiting = {
+                    sink for sink in (s.name for s in self._sinks) if sink in accounts and accounts[sink].pending
+                }
                 if waiting and waiting <= paused.keys():
                     why = "; ".join(f"sink {sink} refuses: {paused[sink]}" for sink in sorted(waiting))
                     raise UndeliveredError(f"{why}. Its lines stay in the store: mend it and start again")

@@ -178,4 +178,4 @@ def _today() -> date:
 
 def _tell(problems: Sequence[Problem]) -> None:
     for problem in problems:
-        sys.stderr.write(f"{problem.render()}\n")
+        sys.stderr.write(f"{visible(problem.render())}\n")  # names of secrets are chosen by whoever makes them

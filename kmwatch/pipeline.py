@@ -51,6 +51,9 @@ T = TypeVar("T")
 class Observer(Protocol):
     """Who counts and tells; called once a batch, never for a record."""
 
+    def began(self, engine: Engine) -> None:
+        """A claim was taken; the engine holds what the store held."""
+
     def stepped(self, out: Output, engine: Engine) -> None:
         """A slice of a batch was computed."""
 
@@ -161,6 +164,7 @@ class Pipeline:
         session = _Session(self._make_engine(), claim)
         session.engine.watermark.expect(streams)
         self.engine = session.engine
+        self._observer.began(session.engine)
         self.active, self._renew = True, False
         writing: asyncio.Task[None] | None = None
         reading = self._read(session)

@@ -74,6 +74,9 @@ class Recorder:
         self._progress = progress
         self._told = 0
 
+    def began(self, engine: Engine) -> None:
+        """The store is new: there is nothing yet."""
+
     def stepped(self, out: Output, engine: Engine) -> None:
         """Keep what a slice made."""
         if self.events is not None:

@@ -49,8 +49,8 @@ def audit_event(records: list[AuditRecord], slots: int, *, proxy_expected: bool,
         late: a record came later than the allowed lateness.
 
     Returns:
-        The event. The response's word counts before the request's; of contradicting copies the least in a fixed
-        order, so that the order of arrival decides nothing.
+        The event. The response's word counts before the request's; of contradicting copies one that tells of
+        success, else the least in a fixed order, so that the order of arrival decides nothing.
     """
     best, flags = _best(records)
     status, outcome, failure = _outcome(best)

@@ -1,6 +1,6 @@
 """The one catalogue of metrics. Renaming one is a breaking change; a label comes from configuration or an enum.
 
-Children are looked up once and kept: nothing here is called for a single record.
+Nothing here is called for a single record: label sets are looked up once for each of a batch.
 """
 
 from __future__ import annotations

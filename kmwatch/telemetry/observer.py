@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import structlog
 from prometheus_client import Counter as PrometheusCounter
 
-from kmwatch.clock import Clock
 from kmwatch.core.account import Account, StreamAccount
 from kmwatch.core.detect import Judged
 from kmwatch.core.model import SECOND, Activity, Finding, Kind, Micros, Outcome
@@ -21,14 +20,18 @@ log = structlog.get_logger("kmwatch")
 class Telemetry:
     """See `pipeline.Observer`."""
 
-    def __init__(self, metrics: Metrics, clock: Clock) -> None:
+    def __init__(self, metrics: Metrics) -> None:
         """Write to these metrics."""
         self.metrics = metrics
-        self._clock = clock
-        self._before: dict[str, int] = {}
+        self._before: dict[str, int] = {}  # totals that the counters, or an earlier process's, already hold
         self._rejected_told: Counter[str] = Counter()
         self.seen: Micros | None = None  # event time of the latest CADF record
         self.missing: dict[str, int] = {}
+
+    def began(self, engine: Engine) -> None:
+        """Take the restored account as told: what earlier processes counted is no news of this one."""
+        self._before = {name: total for name, total, _ in self._totals(engine)}
+        self._rejected_told = _rejected(engine.account)
 
     def stepped(self, out: Output, engine: Engine) -> None:
         """Add up a slice."""
@@ -47,17 +50,13 @@ class Telemetry:
 
     def committed(self, engine: Engine) -> None:
         """Say what evictions and suppressions a durable batch brought."""
-        for kind, total in evictions(engine).items():
-            self._rise(f"evicted/{kind}", total, self.metrics.evicted.labels(kind))
-        for rule, total in engine.account.suppressed.items():
-            self._rise(f"suppressed/{rule}", total, self.metrics.suppressed.labels(rule))
-        for name, stream in engine.account.streams.items():
-            self._records(name, stream)
+        for name, total, counter in self._totals(engine):
+            counter.inc(max(0, total - self._before.get(name, 0)))
+            self._before[name] = total
         self._tell_rejected(engine.account)
 
     def lost(self, why: str) -> None:
         """Another instance reads now."""
-        self._before = {name: n for name, n in self._before.items() if not name.startswith("evicted/")}
         log.warning("lost_claim", why=why, then="memory dropped; will go on from the store")
 
     def store_failed(self, error: str) -> None:
@@ -90,38 +89,46 @@ class Telemetry:
         for read, n in reads.items():
             self.metrics.retrievals.labels(*read).inc(n)
 
-    def _records(self, name: str, stream: StreamAccount) -> None:
-        source = "file" if name.startswith("file:") else "kafka"
-        totals = {f"ignored_{reason}": n for reason, n in stream.ignored.items()}
-        totals |= {f"rejected_{reason}": n for reason, n in stream.rejected.items()}
-        totals |= {"joined": stream.joined, "duplicate": stream.duplicate}
-        for outcome, total in totals.items():
-            self._rise(f"{name}/{outcome}", total, self.metrics.records.labels(source, "cadf", outcome))
+    def _totals(self, engine: Engine) -> Iterator[tuple[str, int, PrometheusCounter]]:
+        """Every total that an engine keeps by itself, under a name of its own, and the counter that follows it."""
+        for kind, total in evictions(engine).items():
+            yield f"evicted/{kind}", total, self.metrics.evicted.labels(kind)
+        for rule, total in engine.account.suppressed.items():
+            yield f"suppressed/{rule}", total, self.metrics.suppressed.labels(rule)
+        for name, stream in engine.account.streams.items():
+            source = "file" if name.startswith("file:") else "kafka"
+            for outcome, total in _outcomes(stream).items():
+                yield f"{name}/{outcome}", total, self.metrics.records.labels(source, "cadf", outcome)
 
     def _findings(self, findings: list[Finding]) -> None:
         for finding in findings:
             if finding.activity is Activity.CREATE:
                 self.metrics.findings.labels(finding.rule, finding.severity.name.lower(), finding.mode).inc()
 
-    def _rise(self, name: str, total: int, counter: PrometheusCounter) -> None:
-        more = total - self._before.get(name, 0)
-        if more > 0:
-            counter.inc(more)
-            self._before[name] = total
-
     def _tell_rejected(self, account: Account) -> None:
         """One line for each reason and batch that rejected something: an operator must hear of it."""
-        now: Counter[str] = Counter()
-        for stream in account.streams.values():
-            now.update(stream.rejected)
+        now = _rejected(account)
         fresh = now - self._rejected_told
-        if fresh and self._rejected_told | now:
+        if fresh:
             log.warning(
                 "records_rejected",
                 reasons={str(reason): n for reason, n in fresh.items()},
                 kept_in="table rejected of the store",
             )
         self._rejected_told = now
+
+
+def _outcomes(stream: StreamAccount) -> dict[str, int]:
+    out = {f"ignored_{reason}": n for reason, n in stream.ignored.items()}
+    out |= {f"rejected_{reason}": n for reason, n in stream.rejected.items()}
+    return out | {"joined": stream.joined, "duplicate": stream.duplicate}
+
+
+def _rejected(account: Account) -> Counter[str]:
+    out: Counter[str] = Counter()
+    for stream in account.streams.values():
+        out.update(stream.rejected)
+    return out
 
 
 def evictions(engine: Engine) -> dict[str, int]:
