@@ -17,9 +17,13 @@ class Slot:
 
     CADF_REQUEST: Final = 1
     CADF_RESPONSE: Final = 2
+    SERVICE_NOTE: Final = 4  # a line of a controller; a request may have none, or several
+    SERVICE_END: Final = 8  # "Processed request"
+    ACCESS: Final = 16  # the web server's own request log
+    PROXY: Final = 32
 
 
-class AuditRecord(Struct, frozen=True, gc=False):
+class AuditRecord(Struct, frozen=True, gc=False, array_like=True, tag="audit"):
     """A CADF audit event of keystonemiddleware: one half of a request, or all of it.
 
     Two equal values are the same record delivered twice: nothing here depends on where the record stood.
@@ -39,18 +43,91 @@ class AuditRecord(Struct, frozen=True, gc=False):
     flags: tuple[str, ...] = ()
 
 
+class Note(Word):
+    """What a line of a Key Manager controller proves about its request (barbican.api.controllers)."""
+
+    PAYLOAD = "payload"  # "Retrieved secret payload": SecretController.payload has given it out
+    LEGACY = "legacy"  # "Decrypted secret ... deprecated API call": written before the read is tried
+    DENIED = "denied"  # "... is disallowed by policy": `detail` is the policy's name
+
+
+class ServiceRecord(Struct, frozen=True, gc=False, array_like=True, tag="service"):
+    """A line of the Key Manager's own log that tells of one request, in whatever form the log was written.
+
+    The context of such a line (request id, user, project) is the service's word, and no client can write it. Lines
+    whose context may be another request's ("Begin processing request", all of auth_token) never become one of these.
+    """
+
+    slot: int  # SERVICE_NOTE or SERVICE_END
+    key: str  # the join key: the request id
+    observed_time: Micros  # when the line was written
+    request_id: str
+    global_request_id: str | None
+    user_id: str | None
+    project_id: str | None
+    method: str | None = None  # of SERVICE_END, like the two below
+    path_raw: str | None = None  # what follows the authority of the URL: path and query
+    status: int | None = None
+    note: Note | None = None  # of SERVICE_NOTE
+    detail: str | None = None  # the policy of DENIED, the secret's id of LEGACY
+    user_name: str | None = None  # these three only in the JSON forms
+    project_name: str | None = None
+    roles: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+
+
+class AccessRecord(Struct, frozen=True, gc=False, array_like=True, tag="access"):
+    """A line of a proxy or a web server: one request, seen from outside the Key Manager.
+
+    `began` to `ended` is when the server behind had the request, as exactly as the form tells: the Key Manager's own
+    times must lie in it. Both are estimates by at most `precision`.
+    """
+
+    slot: int  # ACCESS or PROXY
+    key: str  # the join key if a header that only the service can write was captured, else ""
+    observed_time: Micros  # when the line was written: the request's end
+    event_time: Micros  # when the request was accepted
+    began: Micros
+    ended: Micros
+    precision: Micros
+    method: str
+    path_raw: str  # as on the wire; "<BADREQ>" where the proxy could not read it
+    status: int | None  # None: the connection ended without an answer
+    peer: str | None  # who opened the connection: the client of a proxy, often the proxy of a web server
+    cut: bool = False  # the path may go on
+    request_id: str | None = None  # what the service answered, where a response capture shows it
+    accept: str | None = None  # the request's Accept header, where a declared capture shows it
+    agent: str | None = None
+    tls: bool | None = None  # None: the form does not tell
+    served: bool = True  # False: the proxy answered by itself, the Key Manager never saw it
+    size: int | None = None  # bytes of the answer
+    entry: str | None = None  # the frontend or virtual host, where the form names it
+    host: str | None = None  # whose clock it is: the machine that wrote the line, where an envelope names it
+    global_request_id: str | None = None  # X-Openstack-Request-Id, where a declared capture shows it
+    serial: str | None = None  # tells it from another like it: the client's port, a request counter
+    flags: tuple[str, ...] = ()
+
+
 class Ignored(Word):
     """Why a well-formed record is not evidence of a Key Manager request."""
 
     NOT_AUDIT = "not_audit"  # another notification on the same topic
-    OTHER_SERVICE = "other_service"  # an audit event of another OpenStack service
+    OTHER_SERVICE = "other_service"  # an audit event or log line of another OpenStack service
     EMPTY = "empty"  # a tombstone or a blank line
+    NO_EVIDENCE = "no_evidence"  # a line of the service's log that proves nothing about a request
+    STALE_CONTEXT = "stale_context"  # its context may be another request's
+    CONTINUATION = "continuation"  # a line of a traceback, or the rest of a message
+    NOT_A_REQUEST = "not_a_request"  # a server's start-up noise, a health check of a TCP port
+    BLANKED = "blanked"  # uWSGI shows nothing of a request beyond its buffer
+    UNWANTED = "unwanted"  # of a log that the configuration says is absent
 
 
 class RejectReason(Word):
     """Why a record cannot be read."""
 
     NOT_JSON = "not_json"
+    UNKNOWN_FORM = "unknown_form"
+    BAD_LINE = "bad_line"  # of a known form, but cut, or damaged
     BAD_ENVELOPE = "bad_envelope"
     BAD_AUDIT_EVENT = "bad_audit_event"
     BAD_TIME = "bad_time"
@@ -64,4 +141,5 @@ class Rejected(Struct, frozen=True, gc=False):
     detail: str
 
 
-Decoded = AuditRecord | Ignored | Rejected
+Sighting = AuditRecord | ServiceRecord | AccessRecord  # one witness's word on one request
+Decoded = Sighting | Ignored | Rejected

@@ -18,15 +18,24 @@ class Technique(NamedTuple):
     parent: str | None
     tactic_id: str
     tactic: str
+    version: str = ATTACK_VERSION  # the last one that knows it, if it was revoked since
 
 
 TECHNIQUES: dict[str, Technique] = {
     "T1078.004": Technique("Cloud Accounts", "Valid Accounts", "TA0001", "Initial Access"),
+    "T1090.003": Technique("Multi-hop Proxy", "Proxy", "TA0011", "Command and Control"),
     "T1098": Technique("Account Manipulation", None, "TA0003", "Persistence"),
+    "T1110": Technique("Brute Force", None, "TA0006", "Credential Access"),
     "T1119": Technique("Automated Collection", None, "TA0009", "Collection"),
     "T1485": Technique("Data Destruction", None, "TA0040", "Impact"),
+    "T1499": Technique("Endpoint Denial of Service", None, "TA0040", "Impact"),
     "T1555.006": Technique(
         "Cloud Secrets Management Stores", "Credentials from Password Stores", "TA0006", "Credential Access"
     ),
+    "T1562.008": Technique(
+        "Disable or Modify Cloud Logs", "Impair Defenses", "TA0005", "Defense Evasion", "18"
+    ),  # its successor in version 19 is T1685.002
+    "T1565.001": Technique("Stored Data Manipulation", "Data Manipulation", "TA0040", "Impact"),
     "T1580": Technique("Cloud Infrastructure Discovery", None, "TA0007", "Discovery"),
+    "T1685.002": Technique("Disable or Modify Cloud Log", "Disable or Modify Tools", "TA0112", "Defense Impairment"),
 }

@@ -108,6 +108,45 @@ def decode(value: bytes, stamp: Micros | None) -> Decoded:
     return _record(message, stamp)
 
 
+def decode_message(inner: bytes | str, stamp: Micros | None) -> Decoded:
+    """Read a notification that comes without the envelope, as the `log` driver of oslo.messaging writes it.
+
+    Args:
+        inner: the message's JSON, of any content.
+        stamp: as for `decode`.
+
+    Returns:
+        The audit record, or why there is none. Never raises.
+    """
+    if len(inner) > MAX_BYTES:
+        return Rejected(RejectReason.TOO_LARGE, f"{len(inner)} characters; the limit is {MAX_BYTES}")
+    try:
+        message = _message(inner)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:  # ValueError: lone surrogates
+        return _second_look(inner.encode("utf-8", "replace") if isinstance(inner, str) else inner, stamp, error)
+    return _record(message, stamp)
+
+
+def decode_object(inner: object, stamp: Micros | None) -> Decoded:
+    """Read a notification that is already made of Python's dicts, lists and scalars.
+
+    Args:
+        inner: the message, of any content.
+        stamp: as for `decode`.
+
+    Returns:
+        The audit record, or why there is none. Never raises.
+    """
+    if not isinstance(inner, dict) or not isinstance(inner.get("event_type"), str):
+        return Rejected(RejectReason.BAD_ENVELOPE, "no event_type in the message")
+    if inner["event_type"] not in _SLOTS:
+        return Ignored.NOT_AUDIT
+    try:
+        return _record(msgspec.convert(_printable(inner), _Message, strict=False), stamp)
+    except (msgspec.ValidationError, RecursionError) as bad:
+        return Rejected(RejectReason.BAD_AUDIT_EVENT, _brief(bad))
+
+
 def _second_look(value: bytes, stamp: Micros | None, error: Exception) -> Decoded:
     """What the typed fast path refuses: other notifications, odd but legal JSON, or a record beyond reading.
 
@@ -121,14 +160,7 @@ def _second_look(value: bytes, stamp: Micros | None, error: Exception) -> Decode
             inner = json.loads(inner)
     except (ValueError, RecursionError):
         return Rejected(RejectReason.NOT_JSON, _brief(error))
-    if not isinstance(inner, dict) or not isinstance(inner.get("event_type"), str):
-        return Rejected(RejectReason.BAD_ENVELOPE, "no event_type in the message")
-    if inner["event_type"] not in _SLOTS:
-        return Ignored.NOT_AUDIT
-    try:
-        return _record(msgspec.convert(_printable(inner), _Message, strict=False), stamp)
-    except (msgspec.ValidationError, RecursionError) as bad:
-        return Rejected(RejectReason.BAD_AUDIT_EVENT, _brief(bad))
+    return decode_object(inner, stamp)
 
 
 def _printable(value: Any) -> Any:  # noqa: ANN401  (any JSON)

@@ -143,6 +143,7 @@ def _custom(f: Finding, cut: Cut) -> Iterable[Pair]:
         *_labelled("cs6", "eventIds", events),
         ("kmwatchRequestIds", requests),
         ("kmwatchCaller", _text(f.caller)),
+        ("kmwatchSubject", _text(f.subject)),
         ("kmwatchFlags", _text(",".join(f.flags))),
         *_labelled("flexString2", "findingUid", f.uid),
         *_labelled("flexString1", "truncated", "; ".join([note for note in notes if note])),

@@ -93,7 +93,7 @@ def _event(f: Finding, cut: tuple[Cut, int] | None) -> m.DetectionFinding:
         status="Closed" if closed else "New",
         is_alert=f.mode is Mode.ENFORCE and not closed,
         message=f.message,
-        count=f.counts.events,
+        count=max(f.counts.events, 1),  # a finding about the feed itself cites no request
         metadata=_metadata(f, cut),
         finding_info=m.FindingInfo(
             uid=f.uid,
@@ -134,7 +134,7 @@ def _attack(uid: str) -> m.Attack:
         tactic=tactic,
         technique=above if dot else own,
         sub_technique=own if dot else None,
-        version=ATTACK_VERSION,
+        version=ATTACK_VERSION if known is None else known.version,
     )
 
 
@@ -235,5 +235,6 @@ def _own(f: Finding, cut: tuple[Cut, int] | None) -> m.Own:
         event_ids=f.event_ids,
         flags=f.flags,
         event_time=iso(f.time),
+        subject=f.subject,
         truncated=None if cut is None else cut[0],
     )

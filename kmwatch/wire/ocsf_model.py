@@ -170,6 +170,7 @@ class Own(Struct, frozen=True, gc=False):
     event_ids: tuple[str, ...]
     flags: tuple[str, ...]
     event_time: str  # microseconds, where OCSF has milliseconds
+    subject: str | None  # what it is about, where that is no caller
     truncated: Cut | None
 
 

@@ -103,7 +103,7 @@ def _user(request: Citation) -> str:
 
 def _why(f: Finding) -> str:
     if f.nearest is None:
-        return "" if f.reason is None else f"{f.reason}: {visible(f.message)}"
+        return "" if f.reason is None or not f.citations else f"{f.reason}: {visible(f.message)}"
     near = f.nearest
     got = "nothing" if near.actual is None else _word(near.actual)
     reason = "" if f.reason is None else f"{f.reason}: "
@@ -114,6 +114,8 @@ def _why(f: Finding) -> str:
 
 
 def _counts(f: Finding) -> str:
+    if not f.event_ids and f.subject is not None:
+        return f"{_word(f.subject)}, alert {_word(f.uid)}"
     totals = (
         (f.counts.events, "event", "events"),
         (f.counts.secrets, "secret", "secrets"),

@@ -35,7 +35,7 @@ def holds(value: bytes, stamp: Micros | None) -> None:
         assert msgspec.msgpack.decode(msgspec.msgpack.encode(got), type=AuditRecord) == got
         msgspec.json.encode(got)
         made = engine()
-        made.step([("s", got)])
+        step(made, [("s", got)])
         made.flush()
         assert made.account.events_evaluated == 1
     if isinstance(got, Rejected):

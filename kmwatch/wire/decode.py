@@ -1,0 +1,158 @@
+"""Any record -> what it says of a request: the form is told by the record itself, or named by the configuration.
+
+Nothing is remembered between records, so that the same record means the same after a restart. Clients write into
+most lines; the form is therefore told by how a record begins, where none of their words can stand, and the first
+form that owns the beginning has the last word: a damaged line of one form is never tried as another.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import UTC, tzinfo
+from typing import Final
+
+from msgspec import Struct
+
+from kmwatch.core.model import Micros
+from kmwatch.core.record import Decoded, Ignored, Rejected, RejectReason, Slot
+from kmwatch.wire import cadf, combined, haproxy, uwsgi
+from kmwatch.wire.cadf import MAX_BYTES
+from kmwatch.wire.envelope import DEPTH, Kind, peel
+from kmwatch.wire.framing import peel as unframe
+from kmwatch.wire.haproxy import Captures
+
+_TextDecoder = Callable[[str, tzinfo, str | None], Decoded | None]  # line, zone, host; None: of another form
+_JsonDecoder = Callable[[bytes, tzinfo], Decoded]
+_NOTIFICATION = b'{"oslo.'  # how oslo.messaging begins every message: the hot path
+_JSON_FORMS: Final = {"cadf": Kind.CADF, "oslo_json": Kind.OSLO_JSON, "kolla": Kind.KOLLA}
+
+# What a program prints below a line of its log: tracebacks, and the rest of a message with line ends in it.
+_continues = re.compile(
+    r"[ \t]|Traceback \(most recent call last\):|During handling of the above exception, another |The above "
+    r"exception was the direct cause |\[SQL: |\[parameters: |\(Background on this error at: "
+    r"|(?:FROM|WHERE|(?:LEFT OUTER |INNER )?JOIN|ORDER BY|LIMIT) "
+    r"|[A-Za-z_][\w.]*(?:Error|Exception|Warning|Exit|Interrupt|Failure|NotFound|Denied)(?:: |\Z)",
+    re.ASCII,
+).match
+
+
+class Options(Struct, frozen=True):
+    """How the records of a source are read."""
+
+    form: str | None = None  # one of FORMS; None: the record tells
+    zone: tzinfo = UTC  # of stamps that name none
+    captures: Captures = Captures()  # of HAProxy
+
+
+def _as_access(line: str, zone: tzinfo, host: str | None) -> Decoded | None:
+    return combined.decode(line, zone, Slot.ACCESS, host)
+
+
+def _as_proxy(line: str, zone: tzinfo, host: str | None) -> Decoded | None:
+    return combined.decode(line, zone, Slot.PROXY, host)
+
+
+_TEXT_FORMS: Final[dict[str, _TextDecoder]] = {
+    "uwsgi": uwsgi.decode,
+    "haproxy": lambda line, zone, host: haproxy.decode(line, zone, host=host),
+    "combined": _as_access,
+    "combined_proxy": _as_proxy,
+}
+_JSON_DECODERS: Final[dict[Kind, _JsonDecoder]] = {}
+FORMS: Final = (*_JSON_FORMS, *_TEXT_FORMS)
+_DETECTED: Final = tuple(form for form in _TEXT_FORMS if form != "combined_proxy")  # in this order
+
+
+class Reader:
+    """Reads the records of one source. Holds options and nothing else."""
+
+    def __init__(self, options: Options = Options()) -> None:  # noqa: B008  (frozen)
+        """Take the options; raises ValueError for a form that there is not."""
+        form = options.form
+        if form is not None and form not in FORMS:
+            raise ValueError(f"no form {form!r}; there are {', '.join(FORMS)}")
+        self._options, self._form, self._zone = options, form, options.zone
+        decoders: dict[str, _TextDecoder] = {**_TEXT_FORMS, "haproxy": self._haproxy}
+        self._decoders = [decoders[name] for name in (_DETECTED if form is None else (form,)) if name in decoders]
+        self._notifications = form in (None, "cadf")
+
+    def decode(self, value: bytes, stamp: Micros | None) -> Decoded:
+        """Read one record.
+
+        Args:
+            value: the record's bytes, of any content. A line end of text may be left at its end.
+            stamp: when the broker or producer says it was written, if known; see `cadf.decode`.
+
+        Returns:
+            The record, or why there is none; what is in no known form is UNKNOWN_FORM, never guessed. Never raises.
+        """
+        if self._notifications and value[:7] == _NOTIFICATION:
+            return cadf.decode(value, stamp)
+        if len(value) > MAX_BYTES:
+            return Rejected(RejectReason.TOO_LARGE, f"{len(value)} bytes; the limit is {MAX_BYTES}")
+        return self._any(value, stamp, DEPTH, None)
+
+    def _any(self, value: bytes, stamp: Micros | None, depth: int, host: str | None) -> Decoded:
+        """One value at some depth of envelopes; `depth` more may follow. `host` is what those around it name."""
+        if value[:1] != b"{" and not value.lstrip().startswith(b"{"):
+            return self._line(value, stamp, depth, host)
+        kind, inner, named = peel(value)
+        if kind is Kind.SHIPPED:
+            if depth == 0:
+                return Rejected(RejectReason.BAD_ENVELOPE, f"more than {DEPTH} envelopes in one another")
+            return self._any(inner, stamp, depth - 1, _nearer(named, host))
+        if kind is Kind.BROKEN and self._form not in _JSON_FORMS:
+            found = self._line(value, stamp, 0, host)  # uWSGI with memory-report begins with a brace
+            return Rejected(RejectReason.NOT_JSON, "begins as JSON, and is none") if _unknown(found) else found
+        return self._json(kind, inner, value, stamp)
+
+    def _json(self, kind: Kind, mended: bytes, value: bytes, stamp: Micros | None) -> Decoded:
+        form = self._form
+        if form == "cadf" or (form is None and kind is Kind.CADF):
+            return cadf.decode(value, stamp)
+        decode = _JSON_DECODERS.get(kind)
+        if decode is None or (form is not None and _JSON_FORMS.get(form) is not kind):
+            return Rejected(RejectReason.UNKNOWN_FORM, _unknown_to(form, "JSON"))
+        return decode(mended, self._zone)
+
+    def _line(self, value: bytes, stamp: Micros | None, depth: int, host: str | None) -> Decoded:
+        """One line of text, with or without framing."""
+        if not value or value.isspace():
+            return Ignored.EMPTY
+        whole = value.decode("utf-8", "replace")
+        if whole[-1] in "\n\0":
+            whole = whole.rstrip("\0").removesuffix("\n").removesuffix("\r")
+        _, named, message = unframe(whole)
+        host = _nearer(named, host)
+        line = message[1:] if message[:1] == " " else message  # how rsyslog hands on what follows a tag
+        if not line:
+            return Ignored.EMPTY
+        if line[0] == "{" and depth > 0:
+            return self._any(line.encode("utf-8", "replace"), stamp, depth - 1, host)
+        zone = self._zone
+        for decode in self._decoders:
+            found = decode(line, zone, host)
+            if found is not None:
+                return found
+        if uwsgi.is_noise(line):
+            return Ignored.NOT_A_REQUEST
+        if _continues(message):
+            return Ignored.CONTINUATION
+        return Rejected(RejectReason.UNKNOWN_FORM, _unknown_to(self._form, "text"))
+
+    def _haproxy(self, line: str, zone: tzinfo, host: str | None) -> Decoded | None:
+        return haproxy.decode(line, zone, self._options.captures, host)
+
+
+def _nearer(named: str | None, around: str | None) -> str | None:
+    """Who wrote the line: the innermost envelope knows best, unless it only says that it was itself."""
+    return around if named is None or (named == "localhost" and around) else named
+
+
+def _unknown(found: Decoded) -> bool:
+    return isinstance(found, Rejected) and found.reason is RejectReason.UNKNOWN_FORM
+
+
+def _unknown_to(form: str | None, what: str) -> str:
+    return f"{what} in no form that is known" if form is None else f"{what}, but not in the form {form!r}"
