@@ -11,13 +11,15 @@ from kmwatch.core.account import Account, count
 from kmwatch.core.declaration import Declarations
 from kmwatch.core.keyed import Keyed
 from kmwatch.core.match import match as hold
-from kmwatch.core.model import MINUTE, AuditEvent, Failure, Finding, Kind, Match, Micros, Mode, Outcome
+from kmwatch.core.model import MINUTE, AddressSource, AuditEvent, Failure, Finding, Kind, Match, Micros, Mode, Outcome
+from kmwatch.core.pulse import Pulse
 from kmwatch.core.rate import Rates
 from kmwatch.core.rollup import RollUp
-from kmwatch.core.rules.base import Case, Rule, Settings
+from kmwatch.core.rules.base import Case, Hit, Rule, Settings, Watcher, Withholder
 from kmwatch.core.rules.catalogue import build
+from kmwatch.core.rules.unexpected_network import ANYWHERE, Network
 
-_MATCHED = frozenset({Kind.RETRIEVAL, Kind.ACL_CHANGE, Kind.DELETE})
+_MATCHED = frozenset({Kind.RETRIEVAL, Kind.ACL_CHANGE, Kind.DELETE, Kind.ADMINISTRATION})
 _TIDY_EVERY: Micros = 5 * MINUTE
 _LONGEST_REQUEST: Micros = 10 * MINUTE  # an event may have begun this long before its place in the order
 
@@ -27,6 +29,7 @@ class Judged(Struct, frozen=True, gc=False):
 
     event: AuditEvent
     match: Match | None
+    again: bool = False  # it had been told before, less fully
 
 
 class Concern(NamedTuple):
@@ -48,6 +51,7 @@ class Detector:
         account: Account,
         *,
         proxy_expected: bool,
+        network: Network = ANYWHERE,
     ) -> None:
         """Run the rules that are not off, each with at most `limit` keys of memory."""
         self._declarations = declarations
@@ -55,14 +59,23 @@ class Detector:
         self._proxy_expected = proxy_expected
         self._rates = Rates(limit)
         self._rules = [
-            (rule, RollUp(rule.meta, chosen, declarations, limit)) for rule, chosen in build(settings, limit)
+            (rule, RollUp(rule.meta, chosen, declarations, limit)) for rule, chosen in build(settings, limit, network)
         ]
+        self._watchers = [(rule, rollup) for rule, rollup in self._rules if isinstance(rule, Watcher)]
         self._concerns: dict[tuple[Kind, Outcome, Failure | None], Concern] = {}
         self._next_deadline: Micros | None = None
         self._tidied: Micros = 0
 
-    def observe(self, event: AuditEvent) -> tuple[Judged, list[Finding]]:
-        """Judge one event; events come sorted by time, but for late ones.
+    def observe(
+        self, event: AuditEvent, before: AuditEvent | None = None, *, again: bool = False
+    ) -> tuple[Judged, list[Finding]]:
+        """Judge one event; events come in the order of time.
+
+        Args:
+            event: the request, as all witnesses tell it.
+            before: how it was told earlier, if it was: rules that have spoken then do not count it twice, and their
+                findings take in what is new.
+            again: that was in full, so that every rule has seen it: evidence came late.
 
         Returns:
             The event with its match, and the lines of findings it makes.
@@ -73,22 +86,85 @@ class Detector:
         concern = self._concerns.get(key) or self._concern(*key)
         match = self._match(event) if concern.matched else None
         if concern.rules:
-            self._show(Case(event, match, self._declarations), concern.rules, findings)
+            case = Case(event, match, self._declarations, before if again else None)
+            shown = () if before is None else self._shown(before, case)
+            self._show(case, [pair for pair in concern.rules if pair[0].meta.id not in shown], findings)
+            if before is not None:
+                self._amend(case, concern.rules, findings)
         if findings:
             self._note(findings)
-        return Judged(event, match if concern.judged else None), findings
+        return Judged(event, match if concern.judged else None, before is not None), findings
+
+    def early(self, event: AuditEvent) -> list[Finding]:
+        """Judge one event by identity alone: more will be known of it, and `observe` will see it again."""
+        now, deadline = event.observed_time, self._next_deadline
+        findings = self.advance(now) if deadline is not None and deadline <= now else []
+        case = self._early_case(event)
+        rules = [] if case is None else [pair for pair in self._rules_for(event) if pair[0].meta.early]
+        if case is not None and rules:
+            self._show(case, rules, findings)
+        if findings:
+            self._note(findings)
+        return findings
+
+    def _early_case(self, event: AuditEvent) -> Case | None:
+        """None where the missing evidence may decide otherwise."""
+        key = event.kind, event.outcome, event.failure
+        concern = self._concerns.get(key) or self._concern(*key)
+        match = self._match(event) if concern.matched else None
+        return None if match is not None and match.explained is None else Case(event, match, self._declarations)
+
+    def _shown(self, before: AuditEvent, case: Case) -> frozenset[str]:
+        """The rules that have seen this request, and would see nothing else in it now."""
+        early = self._early_case(before) if before.initiator.address_source is AddressSource.NONE else None
+        early = early or Case(before, self._match(before), self._declarations)
+        same = early.match is not None and case.match is not None and early.match.reason == case.match.reason
+        return frozenset(
+            rule.meta.id for rule, _ in self._rules_for(before) if rule.meta.early and (same or not rule.meta.matched)
+        )
+
+    def _rules_for(self, event: AuditEvent) -> list[tuple[Rule, RollUp]]:
+        key = event.kind, event.outcome, event.failure
+        return (self._concerns.get(key) or self._concern(*key)).rules
+
+    def _amend(self, case: Case, rules: list[tuple[Rule, RollUp]], findings: list[Finding]) -> None:
+        """Tell open findings what is new of a request that they cite."""
+        for _, rollup in rules:
+            findings += rollup.amend(case.citation)
 
     def _show(self, case: Case, rules: list[tuple[Rule, RollUp]], findings: list[Finding]) -> None:
         """Show a case to the rules it concerns, and gather what they say."""
         for rule, rollup in rules:
             for hit in rule.observe(case):
-                count(self._account.hits, rule.meta.id)
-                lines = rollup.hit(hit)
-                if not lines:
-                    count(self._account.suppressed, rule.meta.id)
-                findings += lines
-                if lines:
-                    self._mind(rollup)
+                self._take(hit, rollup, findings)
+
+    def _take(self, hit: Hit, rollup: RollUp, findings: list[Finding]) -> None:
+        """Let a hit become what it becomes."""
+        rule = rollup.meta.id
+        count(self._account.hits, rule)
+        lines = rollup.hit(hit)
+        if not lines:
+            count(self._account.suppressed, rule)
+        findings += lines
+        if lines:
+            self._mind(rollup)
+
+    def pulse(self, pulse: Pulse) -> list[Finding]:
+        """Show the feed itself to the rules that watch it.
+
+        Called once for each whole minute of event time that has passed, in order with the events: after those before
+        that minute, before those in it.
+
+        Returns:
+            The lines of findings it makes.
+        """
+        findings = self.advance(pulse.now) if self._due(pulse.now) else []
+        for rule, rollup in self._watchers:
+            for hit in rule.pulse(pulse):
+                self._take(hit, rollup, findings)
+        if findings:
+            self._note(findings)
+        return findings
 
     def advance(self, now: Micros) -> list[Finding]:
         """Close what is over at this time. The caller counts the lines (see `note`)."""
@@ -110,8 +186,12 @@ class Detector:
 
     def flush(self) -> list[Finding]:
         """Close everything: the input has ended."""
-        findings = [line for _, rollup in self._rules for line in rollup.close_all()]
-        findings.sort(key=lambda line: (line.time, line.line_uid))
+        findings: list[Finding] = []
+        for rule, rollup in self._rules:
+            for hit in rule.rest() if isinstance(rule, Withholder) else ():
+                self._take(hit, rollup, findings)
+        findings += [line for _, rollup in self._rules for line in rollup.close_all()]
+        findings.sort(key=lambda line: (line.time, line.activity, line.line_uid))
         self._next_deadline = None
         self._note(findings)
         return findings

@@ -11,6 +11,7 @@ import heapq
 from hashlib import blake2b
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from kmwatch.core.declaration import Declarations
 from kmwatch.core.keyed import Keyed
@@ -40,6 +41,14 @@ class Episode(Struct):
     match: Match | None = None
     reason: str | None = None
     flags: tuple[str, ...] = ()
+    subject: str | None = None
+    moments: tuple[Micros, Micros] | None = None  # of the first and the last hit that had a time of its own
+
+    @property
+    def span(self) -> tuple[Micros, Micros]:
+        """When the first and the last of what it tells happened."""
+        times = [*self.events.values(), *(self.moments or ())]
+        return min(times), max(times)
 
 
 class RollUp:
@@ -53,20 +62,40 @@ class RollUp:
         self.episodes: Keyed[Episode] = Keyed(f"{meta.id}/open", Episode, limit, self._crowded_out)
         self._due: list[tuple[Micros, str]] = []
         self._crowded: list[Episode] = []
+        self._of: dict[str, str] = {}  # event id -> key of the open finding that cites it
 
     def hit(self, hit: Hit) -> list[Finding]:
         """Take a hit; returns the lines it makes, none if an earlier line has told it."""
         episode = self.episodes.get(hit.key)
+        if hit.closes:
+            return [] if episode is None else [self._over(episode, hit)]
         if episode is None:
             return [self._open(hit), *self._closings_of_crowded()]
         news = self._join(episode, hit)
         self.episodes.put(hit.key, episode)
-        lines = [self._line(episode, Activity.UPDATE, hit.citations[-1].event_time)] if news else []
+        lines = [self._line(episode, Activity.UPDATE, _time(hit))] if news else []
         if len(episode.events) >= MOST_EVENTS:
             episode.flags = ("full",)
             self.episodes.pop(hit.key)
-            lines.append(self._line(episode, Activity.CLOSE, hit.citations[-1].event_time))
+            lines.append(self._line(episode, Activity.CLOSE, _time(hit)))
         return [*lines, *self._closings_of_crowded()] if self._crowded else lines
+
+    def amend(self, citation: Citation) -> list[Finding]:
+        """More is known of a request that an open finding cites: a new address is told at once."""
+        key = self._of.get(citation.event_id)
+        episode = None if key is None else self.episodes.get(key)
+        if key is None or episode is None:
+            return []
+        fresh = citation.address is not None and citation.address not in episode.addresses
+        if citation.address is not None:
+            episode.addresses[citation.address] = None
+        if episode.last is not None and episode.last.event_id == citation.event_id:
+            episode.last = citation
+        self.episodes.put(key, episode)
+        if not fresh:
+            return []
+        episode.untold.append(citation)
+        return [self._line(episode, Activity.UPDATE, citation.event_time)]
 
     def next_deadline(self) -> Micros | None:
         """When the next open finding is over."""
@@ -94,33 +123,42 @@ class RollUp:
         out = []
         for key, episode in ended:
             self.episodes.pop(key)
-            out.append(self._line(episode, Activity.CLOSE, max(episode.events.values())))
+            out.append(self._line(episode, Activity.CLOSE, episode.span[1]))
         return out
 
     def index(self) -> None:
         """Find the deadlines again after a restore."""
         self._due = [(episode.deadline, key) for key, episode in self.episodes.items()]
+        self._of = {event_id: key for key, episode in self.episodes.items() for event_id in episode.events}
         heapq.heapify(self._due)
 
     def _open(self, hit: Hit) -> Finding:
-        first, last = hit.citations[0], hit.citations[-1]
-        began = min(citation.event_time for citation in hit.citations)
+        time = _time(hit)
+        began = min((citation.event_time for citation in hit.citations), default=time)
         # The last as well: a window that closed early may be reached again with the same first request.
-        uid = _hash(self.meta.id, str(self.meta.version), hit.key, str(began), first.event_id, last.event_id)
+        ends = (hit.citations[0].event_id, hit.citations[-1].event_id) if hit.citations else ()
+        uid = _hash(self.meta.id, str(self.meta.version), hit.key, str(began), *ends)
         severity = hit.severity or self.settings.severity
-        episode = Episode(uid, last.event_time + self.settings.rollup, severity, hit.message)
+        episode = Episode(uid, time + self.settings.rollup, severity, hit.message)
         self._join(episode, hit)
         self.episodes.put(hit.key, episode)
         heapq.heappush(self._due, (episode.deadline, hit.key))
-        return self._line(episode, Activity.CREATE, last.event_time)
+        return self._line(episode, Activity.CREATE, time)
+
+    def _over(self, episode: Episode, hit: Hit) -> Finding:
+        """Close a finding before its time: what it told of is over."""
+        self.episodes.pop(hit.key)
+        return replace(self._line(episode, Activity.CLOSE, _time(hit)), message=hit.message)
 
     def _join(self, episode: Episode, hit: Hit) -> bool:
         """Add a hit to a finding; returns whether it brings something new."""
         before = len(episode.secrets), len(episode.addresses), episode.severity
+        reason = episode.reason
         for citation in hit.citations:
             if citation.event_id in episode.events:
                 continue
             episode.events[citation.event_id] = citation.event_time
+            self._of[citation.event_id] = hit.key
             episode.untold.append(citation)
             episode.last = citation
             if citation.target_type == "secret" and citation.target_id and citation.status != _NOT_FOUND:
@@ -129,10 +167,19 @@ class RollUp:
                 episode.addresses[citation.address] = None
         episode.severity = max(episode.severity, hit.severity or self.settings.severity)
         episode.message, episode.match, episode.reason = hit.message, hit.match, hit.reason
-        return (len(episode.secrets), len(episode.addresses), episode.severity) != before
+        episode.subject = hit.subject
+        news = (len(episode.secrets), len(episode.addresses), episode.severity) != before
+        if hit.time is None:
+            return news
+        began, ended = episode.moments or (hit.time, hit.time)
+        episode.moments = min(began, hit.time), max(ended, hit.time)
+        return news or hit.reason != reason
 
     def _line(self, episode: Episode, activity: Activity, time: Micros) -> Finding:
         match, meta = episode.match, self.meta
+        if activity is Activity.CLOSE:
+            for event_id in episode.events:
+                self._of.pop(event_id, None)
         cited = episode.untold or ([episode.last] if episode.last else [])
         episode.untold = []
         fresh = list(episode.secrets)[episode.told_secrets :]
@@ -141,7 +188,9 @@ class RollUp:
         message = episode.message
         if activity is Activity.CLOSE:
             plural = "" if len(episode.events) == 1 else "s"
-            message = f"closed after {len(episode.events)} request{plural}; last: {message}"
+            after = f" after {len(episode.events)} request{plural}" if episode.events else ""
+            message = f"closed{after}; last: {message}"
+        start, end = episode.span
         late = any("late" in citation.flags for citation in cited)
         return Finding(
             episode.uid,
@@ -153,8 +202,8 @@ class RollUp:
             episode.severity,
             self.settings.mode,
             time,
-            min(episode.events.values()),
-            max(episode.events.values()),
+            start,
+            end,
             message,
             episode.reason,
             match.declaration if match else None,
@@ -166,6 +215,7 @@ class RollUp:
             tuple(self.declarations.secret(secret) or Secret(secret) for secret in sorted(fresh)),
             meta.techniques,
             (*episode.flags, "late") if late else episode.flags,
+            episode.subject,
         )
 
     def _crowded_out(self, _key: str, episode: Episode) -> None:
@@ -174,7 +224,11 @@ class RollUp:
 
     def _closings_of_crowded(self) -> list[Finding]:
         crowded, self._crowded = self._crowded, []
-        return [self._line(episode, Activity.CLOSE, max(episode.events.values())) for episode in crowded]
+        return [self._line(episode, Activity.CLOSE, episode.span[1]) for episode in crowded]
+
+
+def _time(hit: Hit) -> Micros:
+    return hit.citations[-1].event_time if hit.time is None else hit.time
 
 
 def _hash(*parts: str) -> str:

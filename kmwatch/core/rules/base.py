@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from hashlib import blake2b
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from msgspec import Struct
 
@@ -21,6 +21,7 @@ from kmwatch.core.model import (
     Outcome,
     Severity,
 )
+from kmwatch.core.pulse import Pulse
 
 _LONGEST, _KEPT = 256, 192  # characters of a client's text
 
@@ -44,18 +45,27 @@ class Meta(Struct, frozen=True):
     techniques: tuple[str, ...]
     defaults: Settings
     counts: bool  # whether threshold and window mean anything
+    early: bool = True  # whether identity alone is enough to speak
+    matched: bool = False  # whether what it says rests on the match with the caller map
 
 
 class Case:
-    """One event as rules see it: with its match and what the caller map knows of its caller."""
+    """One event as rules see it: with its match and what the caller map knows of its caller.
 
-    __slots__ = ("_citation", "declarations", "event", "match")
+    `before` is how the same request was told in full once already, when evidence that came late tells it again; a
+    rule that counts requests has counted this one then.
+    """
 
-    def __init__(self, event: AuditEvent, match: Match | None, declarations: Declarations) -> None:
+    __slots__ = ("_citation", "before", "declarations", "event", "match")
+
+    def __init__(
+        self, event: AuditEvent, match: Match | None, declarations: Declarations, before: AuditEvent | None = None
+    ) -> None:
         """Hold an event against nothing yet; the citation is made when a rule asks for it."""
         self.event = event
         self.match = match
         self.declarations = declarations
+        self.before = before
         self._citation: Citation | None = None
 
     @property
@@ -73,7 +83,10 @@ class Case:
 
 
 class Hit(Struct, frozen=True):
-    """What a rule says of one event. Hits of one key within the roll-up belong to one finding."""
+    """What a rule says of one event, or of the feed. Hits of one key within the roll-up belong to one finding.
+
+    One that cites no request must have a `time`, and should have a `subject`: what it is about.
+    """
 
     key: str
     citations: tuple[Citation, ...]
@@ -81,6 +94,9 @@ class Hit(Struct, frozen=True):
     match: Match | None = None
     reason: str | None = None
     severity: Severity | None = None  # where it differs from the rule's
+    time: Micros | None = None  # event time of what is said, where that is not the last request cited
+    subject: str | None = None  # such as "proxy_log", where the finding is about no caller
+    closes: bool = False  # what an open finding of this key told of is over
 
 
 class Rule(Protocol):
@@ -99,6 +115,22 @@ class Rule(Protocol):
 
     def forget(self, now: Micros) -> None:
         """Let go of memory that can no longer matter at this time."""
+
+
+@runtime_checkable
+class Watcher(Protocol):
+    """A rule that also looks at the feed itself."""
+
+    def pulse(self, pulse: Pulse) -> Iterable[Hit]:
+        """Look at the feed, at each whole minute of event time, in order with the events."""
+
+
+@runtime_checkable
+class Withholder(Protocol):
+    """A rule that may have held something back, so as not to say too much at once."""
+
+    def rest(self) -> Iterable[Hit]:
+        """What was held back: the input has ended."""
 
 
 class Stateless:

@@ -15,6 +15,7 @@ META = Meta(
     ("T1078.004",),
     Settings(1, 0, Severity.MEDIUM, Mode.ENFORCE, HOUR),
     counts=False,
+    matched=True,
 )
 
 

@@ -17,6 +17,7 @@ META = Meta(
     ("T1555.006", "T1119"),
     Settings(20, 5 * MINUTE, Severity.MEDIUM, Mode.ENFORCE, HOUR),
     counts=True,
+    matched=True,
 )
 
 

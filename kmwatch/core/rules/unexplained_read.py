@@ -14,6 +14,7 @@ META = Meta(
     ("T1555.006",),
     Settings(1, 0, Severity.HIGH, Mode.ENFORCE, HOUR),
     counts=False,
+    matched=True,
 )
 # These say that caller and secret are declared and a constraint is broken: KMW-002 tells of them.
 CONSTRAINTS = frozenset({Reason.NETWORK, Reason.AGENT, Reason.HOURS, Reason.ACTION, Reason.RATE})

@@ -14,6 +14,7 @@ META = Meta(
     ("T1078.004",),
     Settings(1, 0, Severity.LOW, Mode.ENFORCE, DAY),
     counts=False,
+    matched=True,
 )
 
 
