@@ -73,6 +73,7 @@ class AllowEntry(Struct, frozen=True):
     hours: Hours | None = None
     rate: Rate | None = None
     expires: Micros | None = None  # the first moment at which it no longer holds
+    legacy: bool = False  # payloads may be taken by the deprecated way
 
 
 class Decoy(Struct, frozen=True, gc=False):

@@ -43,6 +43,7 @@ class Declarations:
         self.by_group = _by_group(self.clauses)
         self._by_user, self._open = index_clauses(self.clauses)
         self._creators = frozenset(secret.creator_id for secret in self._secrets.values() if secret.creator_id)
+        self._legacy = frozenset(entry.id for entry in caller_map.allow if entry.legacy)
         self._expiries = sorted({c.entry.expires for c in self.clauses if c.entry.expires is not None})
         self._shifts = shifts_of(self.clauses)
         self._subjects: Cache[tuple[str, str | None], Subject] = Cache(_SUBJECTS)
@@ -58,6 +59,10 @@ class Declarations:
     def decoy(self, secret_id: str) -> str | None:
         """The label of a decoy secret, or None for any other."""
         return self._decoys.get(secret_id)
+
+    def allows_legacy(self, declaration: str | None) -> bool:
+        """Whether an allow entry lets its callers take payloads by the deprecated way."""
+        return declaration in self._legacy
 
     def is_declared(self, initiator: Initiator) -> bool:
         """Whether the map knows the initiator as a caller at all, wherever it comes from."""

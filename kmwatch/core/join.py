@@ -1,23 +1,44 @@
-"""The join: the records that tell of one request become one event.
+"""The join: what several witnesses tell of one request becomes one event.
 
-Records come in any order, on any partition, late, twice, or never. A request is open from its first record until
-every expected slot is filled, or until the watermark passes its settle time. Keys of closed requests are
-remembered for a while, so that a record that comes again is a duplicate, and one that completes a request that
-was closed without it still counts.
+Records come sorted by time (order.py). Those that carry the Key Manager's request id meet under it; the lines of
+proxies and web servers that carry none are given to the request they fit, one to one, where there is no doubt
+(lines.py). A request is told to the detections
+
+- at once, when all that is expected of it is there;
+- early, by identity alone, when something is still missing a moment after the answer;
+- at last, when its settle time is over, with what there is. Then it stays for a while, so that what comes later
+  still finds it and tells it again.
+
+Keys of requests told in full are remembered, so that a record which comes again is a duplicate.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from itertools import islice, takewhile
+from typing import TypeVar
 
 from msgspec import Struct
 
 from kmwatch.core.closed import ClosedKeys, digest_of
-from kmwatch.core.event import audit_event
-from kmwatch.core.model import AuditEvent, Micros, Word
-from kmwatch.core.record import AuditRecord, Slot
+from kmwatch.core.event import audit_event, event_of_lines
+from kmwatch.core.expected import AUDITED, Expected
+from kmwatch.core.lines import WIDE, Line, Lines
+from kmwatch.core.model import MINUTE, AuditEvent, Micros, Word
+from kmwatch.core.record import AccessRecord, Sighting, Slot
+from kmwatch.core.request import OpenRequest, Told, is_answer, place_of_request
+from kmwatch.core.skew import Skews
 
 _MOST_COPIES = 8  # contradicting copies kept of one request; whoever writes more adds nothing
+_MOST_NOTES = 16  # records kept of one request in all
+_LINGER: Micros = 10 * MINUTE  # what comes later than settle, and by less than this, still finds its request
+_NEVER: Micros = 2**62
+_NOTE = Slot.SERVICE_NOTE
+_ANSWERS = Slot.CADF_RESPONSE | Slot.SERVICE_END
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 class Joined(Word):
@@ -26,141 +47,386 @@ class Joined(Word):
     WAITING = "waiting"  # it opened or joined a request that is not complete
     COMPLETE = "complete"  # it closed its request
     DUPLICATE = "duplicate"  # the very same had been seen
-    LATE_PART = "late_part"  # its request was closed without it; a response makes the event anew, flagged late
+    LATE_PART = "late_part"  # its request was told without it
+    UNWANTED = "unwanted"  # it tells of no request by id, and the configuration says that there is no such log
 
 
 # Looking a member up in its enum takes longer than most of what the join does with a record.
-_WAITING, _COMPLETE, _DUPLICATE, _LATE_PART = Joined.WAITING, Joined.COMPLETE, Joined.DUPLICATE, Joined.LATE_PART
+_WAITING, _COMPLETE, _DUPLICATE = Joined.WAITING, Joined.COMPLETE, Joined.DUPLICATE
+_LATE_PART, _UNWANTED = Joined.LATE_PART, Joined.UNWANTED
 
 
-class OpenRequest(Struct):
-    """A request that still waits for records. `streams[i]` is where `records[i]` came from, for the account.
+class Ready(Struct, frozen=True, gc=False):
+    """A request as it is told to the detections.
 
-    Most requests are open with one record and close with their second, so the first needs no list.
+    `early`: by identity alone, more will come. `before` is how it was told last, if it was. `again`: it had been told
+    at last already.
     """
 
-    first: AuditRecord
-    first_stream: str
-    digest: bytes  # of the join key
-    slots: int
-    began: Micros  # when the first of its records was made: later events may not overtake it
-    deadline: Micros
-    late: bool = False
-    others: tuple[AuditRecord, ...] = ()
-    other_streams: tuple[str, ...] = ()
-
-    @property
-    def records(self) -> list[AuditRecord]:
-        """All that was seen of it."""
-        return [self.first, *self.others]
-
-    @property
-    def streams(self) -> tuple[str, ...]:
-        """Where it was seen."""
-        return self.first_stream, *self.other_streams
-
-
-class Closed(Struct, frozen=True, gc=False):
-    """An event and the streams of its records."""
-
     event: AuditEvent
-    streams: tuple[str, ...]
+    streams: tuple[str, ...]  # of the records that this telling closes, for the account
+    early: bool = False
+    before: AuditEvent | None = None
+    again: bool = False
 
 
 class Join:
-    """Open requests, bounded. State that must outlive the process: `open` and `closed` (see state.py)."""
+    """Open requests and waiting lines, bounded. What must outlive the process, state.py writes."""
 
-    def __init__(self, expected: int, settle: Micros, limit: int, *, proxy_expected: bool = False) -> None:
-        """Set the slots that complete a request, how long to wait for them, and how many may be open."""
-        self.open: dict[str, OpenRequest] = {}
+    def __init__(self, expected: Expected, limit: int) -> None:
+        """Know what completes a request, and how many requests and lines may wait."""
+        self.open: dict[str, OpenRequest] = {}  # in the order in which they began
         self.closed = ClosedKeys()
         self.evicted = 0
-        self.grown: set[str] = set()  # keys that got another record since the last commit and are still open
+        self.timed_out = 0
+        self.unanswered = 0
+        self.grown: set[str] = set()  # keys whose request changed since the last commit
+        self.skews = Skews()
+        self.lines = {slot: Lines(slot, self.skews) for slot in (Slot.ACCESS, Slot.PROXY) if slot & expected.slots}
+        self.next: Micros = _NEVER  # nothing is due before this
         self._expected = expected
-        self._settle = settle
         self._limit = limit
-        self._proxy_expected = proxy_expected
-        self._next_deadline: Micros | None = None
-        self._overdue: list[Closed] = []  # handed out by the next `expire`, within the same step
+        self._tries: deque[tuple[Micros, str]] = deque()
+        self.lingering: dict[str, OpenRequest] = {}  # told at last, and not in full
+        self.number = 0  # of the latest line
 
-    def add(self, record: AuditRecord, stream: str, *, late: bool) -> tuple[Joined, Closed | None]:
-        """Take one record.
+    def add(self, key: str, record: Sighting, stream: str, now: Micros, ready: Callable[[Ready], None]) -> Joined:
+        """Take one record, in the order of time.
 
-        Returns:
-            What became of it, and the event if it closed its request.
+        Args:
+            key: its join key, "" for a line that has none.
+            record: what it says.
+            stream: where it stood.
+            now: its place in time; later than its own time if it came late.
+            ready: called with what is told.
         """
-        key = record.key
-        request = self.open.get(key)
+        if not key:
+            return self._line(record, stream, now)
+        request = self.open.get(key) or self.lingering.get(key)
         if request is None:
-            return self._first(record, stream, late=late)
-        if record.observed_time > request.deadline:  # too late by its own time, whether or not we have closed it yet
-            self._overdue.append(self._close(self.open.pop(key)))
-            return self._first(record, stream, late=late)
-        slot = record.slot
-        if slot & request.slots and (record in request.records or len(request.others) >= _MOST_COPIES - 1):
-            return _DUPLICATE, None
+            return self._first(key, record, stream, now, ready)
+        slot, slots = record.slot, request.slots
+        if slot & slots and _is_copy(record, request, slot):
+            return _DUPLICATE
         request.others += (record,)
         request.other_streams += (stream,)
-        request.slots |= slot
-        if late:
+        request.slots = slots = slots | slot
+        if now > record.observed_time and not isinstance(record, AccessRecord):
             request.late = True
-        if request.slots & self._expected == self._expected:
+        wanted = self._expected.slots
+        if slots & wanted == wanted and request.told == Told.NOT:
             del self.open[key]
-            return _COMPLETE, self._close(request)
-        if record.observed_time < request.began:  # noqa: PLR1730  (a call costs more)
-            request.began = record.observed_time
+            ready(self._close(request, now))
+            return _COMPLETE
         self.grown.add(key)
-        return _WAITING, None
+        return self._changed(key, request, slot, stream, now, ready)
 
-    def _first(self, record: AuditRecord, stream: str, *, late: bool) -> tuple[Joined, Closed | None]:
-        key, slot = record.key, record.slot
+    def due(self, now: Micros, ready: Callable[[Ready], None]) -> None:
+        """Do what time alone brings, up to and including `now`."""
+        while self.next <= now:
+            at = self.next
+            while self._tries and self._tries[0][0] <= at:
+                self._try(self._tries.popleft()[1], at, ready)
+            self._end_overdue(at, ready)
+            self._end_lines(at, ready)
+            self._end_lingering(at)
+            self._look_ahead()
+
+    def crowd(self, now: Micros, ready: Callable[[Ready], None]) -> None:
+        """End the oldest of too many."""
+        for key in _oldest(self.open, self._limit):
+            self.evicted += 1
+            self._end(key, now, ready)
+        for key in _oldest(self.lingering, self._limit):
+            self.evicted += 1
+            self._drop(key)
+        for lines in self.lines.values():
+            for number in _oldest(lines.waiting, self._limit):
+                self.evicted += 1
+                self._end_line(lines, number, now, ready)
+
+    def flush(self, now: Micros, ready: Callable[[Ready], None]) -> None:
+        """The input has ended: tell everything."""
+        while self._tries:
+            at, key = self._tries.popleft()
+            self._try(key, max(at, now), ready)
+        for key in list(self.open):
+            self._end(key, now, ready)
+        for lines in self.lines.values():
+            for number in list(lines.waiting):
+                self._end_line(lines, number, now, ready)
+        for key in list(self.lingering):
+            self._drop(key)
+        self._look_ahead()
+
+    def waits(self) -> bool:
+        """Whether time alone will tell something."""
+        return bool(self.open) or any(lines.waiting for lines in self.lines.values())
+
+    def restore(self, requests: Iterable[tuple[str, OpenRequest]], lines: Iterable[Line], number: int) -> None:
+        """Take back what was open when the last commit was written."""
+        self.number = number
+        for line in sorted(lines, key=lambda line: line.number):
+            if line.record.slot in self.lines:  # else the configuration no longer knows of such a log
+                self.lines[line.record.slot].put(line)
+        for key, request in sorted(requests, key=lambda item: (item[1].began, item[0])):
+            if request.told == Told.FULLY:
+                self.lingering[key] = request
+            else:
+                self.open[key] = request
+                if request.answered:
+                    self._await(request)
+        tries = [(request.try_at, key) for key, request in self.open.items() if request.try_at]
+        self._tries = deque(sorted(tries))
+        self._look_ahead()
+
+    def _first(
+        self, key: str, record: Sighting, stream: str, now: Micros, ready: Callable[[Ready], None]
+    ) -> Joined:
+        slot, wanted = record.slot, self._expected.slots
         digest = digest_of(key)
         seen = self.closed.slots(digest)
         if seen & slot == slot:
-            return _DUPLICATE, None
-        if seen and not slot & Slot.CADF_RESPONSE:
-            self.closed.add(digest, seen | slot)  # it adds nothing to what the response said
-            return _LATE_PART, None
-        began, deadline = record.observed_time, record.observed_time + self._settle
-        request = OpenRequest(record, stream, digest, slot | seen, began, deadline, late or seen != 0)
-        if seen:
-            return _LATE_PART, self._close(request)
-        if slot & self._expected == self._expected:
-            return _COMPLETE, self._close(request)
+            return _DUPLICATE
+        late = now > record.observed_time
+        if seen and not slot & _ANSWERS:
+            self.closed.add(digest, seen | slot)  # it adds nothing to what the answer said
+            return _DUPLICATE
+        request = OpenRequest(key, record, stream, digest, slot | seen, now, late or seen != 0)
+        if seen or slot & wanted == wanted:
+            ready(self._close(request, now))
+            return _LATE_PART if seen else _COMPLETE
         self.open[key] = request
-        if self._next_deadline is None or deadline < self._next_deadline:
-            self._next_deadline = deadline
-        return _WAITING, None
+        at = now + self._expected.settle
+        if at < self.next:  # noqa: PLR1730  (a call costs more)
+            self.next = at
+        if slot & _ANSWERS:
+            self._answered(key, request, now)
+        return _WAITING
 
-    def expire(self, watermark: Micros | None) -> list[Closed]:
-        """Close the requests whose settle time is over, and the oldest of too many."""
-        out, self._overdue = self._overdue, []
-        if watermark is not None and self._next_deadline is not None and self._next_deadline <= watermark:
-            due = [key for key, request in self.open.items() if request.deadline <= watermark]
-            out.extend(self._close(self.open.pop(key)) for key in due)
-            self._next_deadline = min((r.deadline for r in self.open.values()), default=None)
-        excess = len(self.open) - self._limit
-        if excess > 0:
-            oldest = sorted(self.open, key=lambda key: (self.open[key].began, key))[:excess]
-            self.evicted += excess
-            out.extend(self._close(self.open.pop(key)) for key in oldest)
-        return out
+    def _changed(
+        self, key: str, request: OpenRequest, slot: int, stream: str, now: Micros, ready: Callable[[Ready], None]
+    ) -> Joined:
+        """A request has got one more record, and is still not told in full, or was told already."""
+        if request.told == Told.FULLY:
+            request.late = True
+            before, request.before = request.before, self._event(request, now)
+            ready(Ready(request.before, (stream,), before=before, again=True))
+            if self._is_complete(request):
+                self._drop(key)
+            return _LATE_PART
+        if slot & _ANSWERS and not request.answered:
+            self._answered(key, request, now)
+        if request.told != Told.NOT and self._is_complete(request):
+            self._end(key, now, ready)
+            return _COMPLETE
+        return _WAITING
 
-    def flush(self) -> list[Closed]:
-        """Close everything that is open: the input has ended."""
-        return [self._close(self.open.pop(key)) for key in list(self.open)]
+    def _answered(self, key: str, request: OpenRequest, now: Micros) -> None:
+        """The Key Manager is done with it: lines that tell of it can be looked for."""
+        request.answered = min(record.observed_time for record in request.records if is_answer(record.slot))
+        if self._expected.slots & ~(AUDITED | request.slots):
+            self._try_later(key, request, now)
+        self._await(request)
 
-    def oldest(self) -> Micros | None:
-        """When the first record of any open request was made."""
-        return min((request.began for request in self.open.values()), default=None)
+    def _try_later(self, key: str, request: OpenRequest, now: Micros) -> None:
+        request.try_at = now + WIDE
+        self._tries.append((request.try_at, key))
+        if request.try_at < self.next:  # noqa: PLR1730  (a call costs more)
+            self.next = request.try_at
 
-    def restore(self, requests: Iterable[tuple[str, OpenRequest]]) -> None:
-        """Take back what was open when the last commit was written."""
-        self.open = dict(requests)
-        self._next_deadline = min((r.deadline for r in self.open.values()), default=None)
+    def _await(self, request: OpenRequest) -> None:
+        if not self.lines:
+            return
+        request.place = place_of_request(request)
+        for slot, lines in self.lines.items():
+            if not request.slots & slot:
+                lines.expect(request)
 
-    def _close(self, request: OpenRequest) -> Closed:
+    def _line(self, record: Sighting, stream: str, now: Micros) -> Joined:
+        lines = self.lines.get(record.slot)
+        if lines is None or not isinstance(record, AccessRecord):
+            return _UNWANTED
+        if record.serial is not None:
+            digest = digest_of(repr(record))
+            if self.closed.slots(digest):
+                return _DUPLICATE
+            self.closed.add(digest, record.slot)
+        self.number += 1
+        line = Line(record, stream, self.number, now)
+        lines.put(line)
+        for request in lines.expecting(line):
+            if request.told != Told.NOT and not request.try_at:
+                self._try_later(request.key, request, now)
+        at = now + self._expected.settle
+        if at < self.next:  # noqa: PLR1730  (a call costs more)
+            self.next = at
+        return _WAITING
+
+    def _try(self, key: str, now: Micros, ready: Callable[[Ready], None]) -> None:
+        """Look for the lines of an answered request; tell it, in full or by identity alone."""
+        request = self.open.get(key)
+        if request is None:
+            return
+        request.try_at = 0
+        self._seek(request, last=False)
+        self.grown.add(key)
+        if self._is_complete(request):
+            self._end(key, now, ready)
+        elif request.told == Told.NOT:
+            request.told = Told.EARLY
+            if request.slots & AUDITED or not self._expected.slots & AUDITED:
+                request.before = self._event(request, now, early=True)
+                ready(Ready(request.before, (), early=True))
+
+    def _seek(self, request: OpenRequest, *, last: bool) -> None:
+        for slot, lines in self.lines.items():
+            if request.slots & slot or not request.answered:
+                continue
+            by_id = self._by_id(request, lines) if self._expected.trusted_ids else None
+            pairs = [(request, by_id)] if by_id else lines.seek(request, last=last)
+            for one, line in pairs or ():
+                lines.learn(one, line.record)
+                self._give(lines, one, line)
+            if pairs is None and last:
+                self._share_out(lines, request)
+
+    def _by_id(self, request: OpenRequest, lines: Lines) -> Line | None:
+        """The line that shows the id which a declared proxy gave to this request."""
+        told = {r.global_request_id for r in request.records if not isinstance(r, AccessRecord)} - {None}
+        return lines.with_id(told.pop()) if len(told) == 1 else None
+
+    def _share_out(self, lines: Lines, request: OpenRequest) -> None:
+        """Give what cannot be told apart to those it may belong to, so that each line counts once.
+
+        Where all lines show the same peer, it makes no difference which is whose.
+        """
+        requests, fitting = lines.rivals(request)
+        alike = len(fitting) >= len(requests) and len({line.record.peer for line in fitting}) == 1
+        for one, line in zip(requests, fitting, strict=False):
+            self._give(lines, one, line)
+        for one in requests:
+            one.ambiguous = one.ambiguous or not alike
+        request.ambiguous = request.ambiguous or not alike
+
+    def _give(self, lines: Lines, request: OpenRequest, line: Line) -> None:
+        lines.take(line)
+        lines.forget(request)
+        request.others += (line.record,)
+        request.other_streams += (line.stream,)
+        request.slots |= lines.slot
+
+    def _is_complete(self, request: OpenRequest) -> bool:
+        """Whether nothing more is expected: who came past the proxy has no line of it."""
+        wanted, slots = self._expected.slots, request.slots
+        if wanted & Slot.PROXY and self._expected.proxies and not request.ambiguous:
+            for record in request.others:
+                if record.slot == Slot.ACCESS and isinstance(record, AccessRecord):
+                    direct = not self._expected.is_proxy(record.peer)
+                    wanted = wanted & ~Slot.PROXY if direct else wanted
+        return slots & wanted == wanted
+
+    def _end_overdue(self, now: Micros, ready: Callable[[Ready], None]) -> None:
+        """Tell those whose settle time is over. They stand in the order in which they began."""
+        over = now - self._expected.settle
+        for key in _until(self.open, lambda request: request.began <= over):
+            self.timed_out += 1
+            self._end(key, now, ready)
+
+    def _end(self, key: str, now: Micros, ready: Callable[[Ready], None]) -> None:
+        """Tell a request at last."""
+        request = self.open.pop(key)
+        if not self._is_complete(request):
+            self._seek(request, last=True)
+        for lines in self.lines.values():
+            lines.forget(request)
+        told = self._close(request, now)
+        ready(told)
+        if not self._is_complete(request):
+            if not request.slots & _ANSWERS:
+                self.unanswered += 1
+            request.told, request.before = Told.FULLY, told.event
+            self.lingering[key] = request
+            self.grown.add(key)
+            self.next = min(self.next, request.began + self._expected.settle + _LINGER)
+
+    def _close(self, request: OpenRequest, now: Micros) -> Ready:
         slots = request.slots
-        self.closed.add(request.digest, -1 if slots & self._expected == self._expected else slots)
-        event = audit_event(request.records, slots, proxy_expected=self._proxy_expected, late=request.late)
-        return Closed(event, request.streams)
+        complete = slots & self._expected.slots == self._expected.slots
+        self.closed.add(request.digest, -1 if complete else slots & ~_NOTE)
+        return Ready(self._event(request, now), request.streams, before=request.before)
+
+    def _event(self, request: OpenRequest, now: Micros, *, early: bool = False) -> AuditEvent:
+        return audit_event(
+            request.records,
+            request.slots,
+            self._expected,
+            now,
+            late=request.late,
+            early=early,
+            ambiguous=request.ambiguous,
+        )
+
+    def _end_lines(self, now: Micros, ready: Callable[[Ready], None]) -> None:
+        """Tell of the lines that no request has claimed."""
+        over = now - self._expected.settle
+        for slot in (Slot.PROXY, Slot.ACCESS):  # what the proxy shows claims the web server's word of it
+            lines = self.lines.get(slot)
+            if lines is not None:
+                for number in _until(lines.waiting, lambda line: line.arrived <= over):
+                    self._end_line(lines, number, now, ready)
+
+    def _end_line(self, lines: Lines, number: int, now: Micros, ready: Callable[[Ready], None]) -> None:
+        """Tell of a line alone; what the proxy and the web server say of the same request is one event."""
+        line = lines.waiting.get(number)
+        if line is None:
+            return
+        lines.take(line)
+        told = [line]
+        across = self.lines.get(Slot.PROXY if lines.slot == Slot.ACCESS else Slot.ACCESS)
+        other = None if across is None else across.like(line.record, self._expected)
+        if across is not None and other is not None:
+            across.take(other)
+            told.append(other)
+        event = event_of_lines([one.record for one in told], self._expected, now)
+        ready(Ready(event, tuple(one.stream for one in told)))
+
+    def _end_lingering(self, now: Micros) -> None:
+        over = now - self._expected.settle - _LINGER
+        for key in _until(self.lingering, lambda request: request.began <= over):
+            self._drop(key)
+
+    def _drop(self, key: str) -> None:
+        """Forget a request that was told."""
+        if self.lingering.pop(key, None) is not None:
+            self.grown.add(key)
+
+    def _look_ahead(self) -> None:
+        """Find out when something is due next."""
+        settle = self._expected.settle
+        times = [self._tries[0][0]] if self._tries else []
+        if self.open:
+            times.append(next(iter(self.open.values())).began + settle)
+        for lines in self.lines.values():
+            if lines.waiting:
+                times.append(next(iter(lines.waiting.values())).arrived + settle)
+        if self.lingering:
+            times.append(next(iter(self.lingering.values())).began + settle + _LINGER)
+        self.next = min(times, default=_NEVER)
+
+
+def _is_copy(record: Sighting, request: OpenRequest, slot: int) -> bool:
+    """Whether a record for a slot that is filled adds nothing."""
+    records = request.records
+    most = _MOST_NOTES if slot == _NOTE else _MOST_COPIES
+    return record in records or len(records) >= most
+
+
+def _until(items: Mapping[K, V], holds: Callable[[V], bool]) -> list[K]:
+    """The keys up to the first whose value does not hold."""
+    return [key for key, _ in takewhile(lambda item: holds(item[1]), items.items())]
+
+
+def _oldest(items: Mapping[K, V], limit: int) -> list[K]:
+    """The keys of the oldest of too many."""
+    return list(islice(items, max(len(items) - limit, 0)))

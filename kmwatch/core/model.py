@@ -177,7 +177,8 @@ class AuditEvent(Struct, frozen=True, gc=False):
     evidence: Evidence
     seen_in: tuple[Witness, ...]
     flags: tuple[str, ...] = ()
-    observed_time: Micros = 0  # when the first of its records was made: its place among events
+    observed_time: Micros = 0  # its place among events: when the last thing that made it was known
+    policy: str | None = None  # the rule that refused it, where the service log names it
 
 
 class Rate(Struct, frozen=True, gc=False):
@@ -277,3 +278,4 @@ class Finding(Struct, frozen=True):
     secrets: tuple[Secret, ...]  # those this line adds, with what the inventory knows of them
     techniques: tuple[str, ...]  # ATT&CK technique ids
     flags: tuple[str, ...] = ()
+    subject: str | None = None  # what it is about, where that is no caller: a witness, a stream

@@ -1,23 +1,27 @@
 """The engine's memory as rows: what changed since the last commit, and the way back.
 
-A commit writes only what changed. Open requests and waiting events are written when a batch ends with them still
-open or waiting; most are gone before that and are never written at all.
+A commit writes only what changed. Open requests, lines and waiting records are written when a batch ends with them
+still open or waiting; most are gone before that and are never written at all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from msgspec import Struct, msgpack
+from msgspec import Struct, field, msgpack
 
 from kmwatch.core.account import Account
-from kmwatch.core.join import OpenRequest
-from kmwatch.core.model import AuditEvent, Micros
+from kmwatch.core.lines import Line
+from kmwatch.core.model import Micros
+from kmwatch.core.order import Waiting
+from kmwatch.core.request import OpenRequest
+from kmwatch.core.skew import Skews
 from kmwatch.core.step import Engine
 
-_OPEN, _WAIT, _CLOSED, _META = "open", "wait", "closed", "meta"
+_OPEN, _LINE, _WAIT, _CLOSED, _META = "open", "line", "wait", "closed", "meta"
 _open = msgpack.Decoder(OpenRequest).decode
-_events = msgpack.Decoder(list[AuditEvent]).decode
+_line = msgpack.Decoder(Line).decode
+_waiting = msgpack.Decoder(list[Waiting]).decode
 
 
 class Row(Struct, frozen=True, gc=False):
@@ -33,7 +37,9 @@ class _Meta(Struct):
     watermark: Micros | None
     seen: dict[str, Micros | None]
     account: Account
-    segments: int = 0  # rows of waiting events and closed keys ever written
+    segments: int = 0  # rows of waiting records and closed keys ever written
+    line: int = 0  # number of the latest line of a proxy or web server
+    skews: Skews = field(default_factory=Skews)
 
 
 _meta = msgpack.Decoder(_Meta).decode
@@ -46,6 +52,7 @@ class Memory:
         """Watch over an engine that is new, or about to be restored."""
         self._engine = engine
         self._written_open: set[str] = set()
+        self._written_lines: set[int] = set()
         self._wait_segments: dict[str, Micros] = {}  # key of a row -> the latest place in it
         self._segments = 0
         self._young: list[str] = []
@@ -53,7 +60,7 @@ class Memory:
 
     def changes(self) -> list[Row]:
         """The rows that bring the stored state up to the engine's; call once for each commit."""
-        rows = [*self._opens(), *self._waits(), *self._closed()]
+        rows = [*self._opens(), *self._lines(), *self._waits(), *self._closed()]
         for keyed in self._engine.detector.states():
             rows.extend(Row(keyed.name, key, value) for key, value in keyed.take_changes())
         rows.append(Row(_META, "engine", self._encoded_meta()))
@@ -63,37 +70,49 @@ class Memory:
         """Bring a new engine to the stored state. Rows of one kind come in the order they were last written."""
         keyed = {state.name: state for state in self._engine.detector.states()}
         opens: dict[str, OpenRequest] = {}
-        waits: list[AuditEvent] = []
+        lines: list[Line] = []
+        waits: list[Waiting] = []
         meta: _Meta | None = None
         for row in rows:
             value = row.value or b""
             if row.kind == _OPEN:
                 opens[row.key] = _open(value)
+            elif row.kind == _LINE:
+                lines.append(_line(value))
             elif row.kind == _WAIT:
-                events = _events(value)
-                self._wait_segments[row.key] = max(event.observed_time for event in events)
-                waits += events
+                waiting = _waiting(value)
+                self._wait_segments[row.key] = max(item[0] for item in waiting)
+                waits += waiting
             elif row.kind == _CLOSED:
                 self._restore_closed(row.key, value)
             elif row.kind == _META:
                 meta = _meta(value)
             elif row.kind in keyed:  # state of a rule that is off now stays stored, unread
                 keyed[row.kind].restore(row.key, value)
-        self._written_open = set(opens)
-        self._engine.join.restore(opens.items())
+        self._written_open, self._written_lines = set(opens), {line.number for line in lines}
         if meta is not None:
             self._restore_meta(meta, waits)
-        self._engine.detector.restored()
+        self._engine.join.restore(opens.items(), lines, 0 if meta is None else meta.line)
+        self._engine.restored()
 
     def _opens(self) -> Iterator[Row]:
         join, written = self._engine.join, self._written_open
-        now = join.open.keys()
-        for key in written - now:
+        now = {**join.open, **join.lingering} if join.lingering else join.open
+        for key in written - now.keys():
             yield Row(_OPEN, key, None)
-        for key in (now - written) | (join.grown & now):
-            yield Row(_OPEN, key, msgpack.encode(join.open[key]))
+        for key in (now.keys() - written) | (join.grown & now.keys()):
+            yield Row(_OPEN, key, msgpack.encode(now[key]))
         self._written_open = set(now)
         join.grown.clear()
+
+    def _lines(self) -> Iterator[Row]:
+        """Lines never change while they wait."""
+        now = {number: line for lines in self._engine.join.lines.values() for number, line in lines.waiting.items()}
+        for number in self._written_lines - now.keys():
+            yield Row(_LINE, f"{number:012d}", None)
+        for number in now.keys() - self._written_lines:
+            yield Row(_LINE, f"{number:012d}", msgpack.encode(now[number]))
+        self._written_lines = set(now)
 
     def _waits(self) -> Iterator[Row]:
         """What began to wait since the last commit is one row; it goes when the last of its events has gone."""
@@ -106,7 +125,7 @@ class Memory:
         if fresh:
             self._segments += 1
             segment = f"{self._segments:012d}"
-            self._wait_segments[segment] = max(event.observed_time for event in fresh)
+            self._wait_segments[segment] = max(item[0] for item in fresh)
             yield Row(_WAIT, segment, msgpack.encode(fresh))
 
     def _closed(self) -> Iterator[Row]:
@@ -136,13 +155,16 @@ class Memory:
             engine.watermark.seen,
             engine.account,
             self._segments,
+            engine.join.number,
+            engine.join.skews,
         )
         return msgpack.encode(meta)
 
-    def _restore_meta(self, meta: _Meta, waits: list[AuditEvent]) -> None:
+    def _restore_meta(self, meta: _Meta, waits: list[Waiting]) -> None:
         engine = self._engine
         engine.order.restore(waits, meta.frontier)
         engine.watermark.value, engine.watermark.seen = meta.watermark, meta.seen
+        engine.join.skews.samples = meta.skews.samples
         self._segments = meta.segments
         for name in engine.account.__struct_fields__:  # the detector writes to this very object
             setattr(engine.account, name, getattr(meta.account, name))

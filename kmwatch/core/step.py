@@ -1,24 +1,25 @@
-"""The pure heart: a batch of decoded records in, judged events and findings out, all memory inside.
+"""The pure heart: decoded records in, judged events and findings out, all memory inside.
 
-record -> join -> order -> match -> detect. Nothing here reads a clock or touches the world; given the same records,
-declarations and memory it gives the same findings, however the records were batched.
+record -> order -> join -> match -> detect. Nothing here reads a clock or touches the world. Records are put in order
+first, so that all the rest runs over one sequence: given the same records, declarations and memory it gives the same
+findings, however the records were batched and in whatever order they arrived within the allowed lateness.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 
 from msgspec import Struct, field
 
-from kmwatch.core.account import Account, StreamAccount, Tally, count
+from kmwatch.core.account import Account, Tally, count
 from kmwatch.core.detect import Detector, Judged
-from kmwatch.core.join import Closed, Join, Joined
-from kmwatch.core.model import AuditEvent, Finding, Micros
-from kmwatch.core.order import Order
-from kmwatch.core.record import AuditRecord, Decoded, Ignored, Rejected
+from kmwatch.core.join import Join, Joined, Ready
+from kmwatch.core.model import Finding, Micros
+from kmwatch.core.order import Order, Waiting
+from kmwatch.core.record import AuditRecord, Decoded, Ignored, Rejected, Sighting
 from kmwatch.core.watermark import Watermark
 
-_WAITING, _COMPLETE = Joined.WAITING, Joined.COMPLETE
+_DUPLICATE, _UNWANTED = Joined.DUPLICATE, Joined.UNWANTED
 
 
 class Output(Struct):
@@ -26,12 +27,14 @@ class Output(Struct):
 
     judged: list[Judged] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
-    rejected: list[tuple[int, Rejected]] = field(default_factory=list)  # with the record's number in the slice
     tally: Tally = field(default_factory=Tally)
 
 
 class Engine:
-    """All parts of the core with their memory. One owner, one thread."""
+    """All parts of the core with their memory. One owner, one thread.
+
+    `take` the records of a batch, then `advance` once, then `work` until it says that nothing is left.
+    """
 
     def __init__(self, join: Join, order: Order, watermark: Watermark, detector: Detector, account: Account) -> None:
         """Take the parts; `account` is the one the detector writes to."""
@@ -40,110 +43,125 @@ class Engine:
         self.watermark = watermark
         self.detector = detector
         self.account = account
+        self._due: list[Waiting] = []
+        self._at = 0  # how much of what is due is done
+        self._now: Micros = order.frontier
+        self._late = 0
+        self._out = Output()
 
-    def step(
-        self,
-        records: Sequence[tuple[str, Decoded]],
-        at_end: Collection[str] = (),
-        elapsed: Micros = 0,
-    ) -> Output:
-        """Take a batch and let out what it completes.
+    def take(self, stream: str, decoded: Sequence[Decoded]) -> list[tuple[int, Rejected]]:
+        """Put decoded records of one stream in order, in the order they had there.
+
+        Returns:
+            The rejected ones with their numbers in `decoded`.
+        """
+        account = self.account.stream(stream)
+        account.consumed += len(decoded)
+        rejected: list[tuple[int, Rejected]] = []
+        records: Sequence[Sighting] = decoded  # type: ignore[assignment]  # unless the next lines find others
+        if not all(type(record) is AuditRecord for record in decoded):
+            records = []
+            for number, record in enumerate(decoded):
+                if isinstance(record, Rejected):
+                    count(account.rejected, record.reason)
+                    rejected.append((number, record))
+                elif isinstance(record, Ignored):
+                    count(account.ignored, record)
+                else:
+                    records.append(record)
+        if records:
+            watermark = self.watermark
+            seen = watermark.seen.get(stream)
+            first = records[0].observed_time if seen is None else seen
+            watermark.seen[stream], late = self.order.put(stream, records, first, watermark.lateness)
+            self._late += late
+        return rejected
+
+    def advance(self, at_end: Collection[str] = (), elapsed: Micros = 0) -> None:
+        """Find out how far time has come, and so what is to be worked on.
 
         Args:
-            records: (stream, what was decoded), in the order of each stream.
             at_end: streams with nothing more to read for now (see Watermark.advance).
             elapsed: clock time since the last record, if all streams are at their end.
         """
-        out = Output()
-        self._take(records, out)
-        watermark = self.watermark.advance(at_end, elapsed)
-        self._timed_out(self.join.expire(watermark), out)
-        self._evaluate(self.order.release(self._frontier(watermark)), out)
-        if self.order.frontier > 0:
-            out.findings += self.detector.tick(self.order.frontier)
-        return out
+        self._due, self._at = self.order.release(self.watermark.advance(at_end, elapsed)), 0
+
+    def work(self, most: int) -> tuple[Output, bool]:
+        """Work on what is due: at most so many records.
+
+        Returns:
+            What came of it, and whether that was all.
+        """
+        out = self._out = Output()
+        part = self._due[self._at : self._at + most]
+        self._at += len(part)
+        self._run(part)
+        over = self._at >= len(self._due)
+        if over:
+            self._due, self._at = [], 0
+            self._pass_time(self.order.frontier)
+            out.tally.late, self._late = self._late, 0
+        out.tally.timed_out, self.join.timed_out = self.join.timed_out, 0
+        out.tally.unanswered, self.join.unanswered = self.join.unanswered, 0
+        return out, over
 
     def flush(self) -> Output:
-        """The input has ended: close joins, let out all events, close all findings."""
-        out = Output()
-        self._timed_out(self.join.flush(), out)
-        self._evaluate(self.order.flush(), out)
+        """The input has ended: work on all that waits, close joins and findings."""
+        self._due, self._at = self.order.flush(), 0
+        out, _ = self.work(len(self._due))
+        self.join.flush(max(self._now, self.order.frontier), self._ready)
         out.findings += self.detector.flush()
         return out
 
-    def _take(self, records: Sequence[tuple[str, Decoded]], out: Output) -> None:
+    def _run(self, due: Sequence[Waiting]) -> None:
         """Join a slice. Written for speed: all of this loop happens for every record."""
-        add, observe, put, joins = self.join.add, self.watermark.observe, self.order.put, out.tally.joins
-        account, name, waiting, complete, credits_ = StreamAccount(), "", 0, 0, dict[str, int]()
-        for number, (stream, record) in enumerate(records):
-            if stream != name:
-                account, name = self.account.stream(stream), stream
-            account.consumed += 1
-            if not isinstance(record, AuditRecord):
-                _set_aside(record, account)
-                if isinstance(record, Rejected):
-                    out.rejected.append((number, record))
-                continue
-            late = observe(stream, record.observed_time)
-            became, closed = add(record, stream, late=late)
-            if became is _WAITING:
-                waiting += 1
-            elif became is _COMPLETE and closed is not None:
-                complete += 1
-                for joined in closed.streams:
-                    credits_[joined] = credits_.get(joined, 0) + 1
-                put(closed.event)
-            else:
-                self._unusual(became, closed, account)
-                joins[became] = joins.get(became, 0) + 1
-            if late:
-                out.tally.late += 1
-        self.account.events_made += complete
-        for joined, n in credits_.items():
-            self.account.streams[joined].joined += n
-        joins[_WAITING], joins[_COMPLETE] = waiting, complete
+        join, ready = self.join, self._ready
+        add, due_until, streams = join.add, join.due, self.account.streams
+        joins: dict[Joined, int] = dict.fromkeys(Joined, 0)
+        now = self._now
+        for at, tie, _, stream, _, record in due:
+            if at > now:
+                now = at
+                if at >= join.next:
+                    due_until(at, ready)
+            became = add(tie if record.key else "", record, stream, now, ready)
+            joins[became] += 1
+            if became is _DUPLICATE:
+                streams[stream].duplicate += 1
+            elif became is _UNWANTED:
+                count(streams[stream].ignored, Ignored.UNWANTED)
+        self._now = now
+        tally = self._out.tally.joins
+        for became, n in joins.items():
+            if n:
+                tally[became] = tally.get(became, 0) + n
 
-    def _unusual(self, became: Joined, closed: Closed | None, account: StreamAccount) -> None:
-        if became is Joined.DUPLICATE:
-            account.duplicate += 1
-        elif closed is None:
-            account.joined += 1
-        else:
-            self._credit(closed)
-            self.order.put(closed.event)
+    def _pass_time(self, now: Micros) -> None:
+        if now > self._now:
+            self._now = now
+            self.join.due(now, self._ready)
+        self.join.crowd(self._now, self._ready)
+        if self._now > 0:
+            self._out.findings += self.detector.tick(self._now)
 
-    def _timed_out(self, closed: Iterable[Closed], out: Output) -> None:
-        for item in closed:
-            self._credit(item)
-            self.order.put(item.event)
-            out.tally.timed_out += 1
-            if "response_missing" in item.event.flags:
-                out.tally.unanswered += 1
-
-    def _credit(self, closed: Closed) -> None:
+    def _ready(self, told: Ready) -> None:
+        """Judge what the join tells, and settle the account of its records."""
+        out = self._out
+        for stream in told.streams:
+            self.account.streams[stream].joined += 1
+        if told.early:
+            out.findings += self.detector.early(told.event)
+            return
         self.account.events_made += 1
-        streams = self.account.streams
-        for stream in closed.streams:
-            streams[stream].joined += 1
+        judged, findings = self.detector.observe(told.event, told.before)
+        out.judged.append(judged)
+        if findings:
+            out.findings += findings
+        self.account.events_evaluated += 1
 
-    def _frontier(self, watermark: Micros | None) -> Micros | None:
-        if watermark is None:
-            return None
-        oldest = self.join.oldest()
-        return watermark if oldest is None else min(watermark, oldest - 1)
-
-    def _evaluate(self, events: list[AuditEvent], out: Output) -> None:
-        observe, judge = self.detector.observe, out.judged.append
-        for event in events:
-            judged, findings = observe(event)
-            judge(judged)
-            if findings:
-                out.findings += findings
-        self.account.events_evaluated += len(events)
+    def restored(self) -> None:
+        """Its parts have been brought to the state of the last commit."""
+        self._now = self.order.frontier
+        self.detector.restored()
 
 
-def _set_aside(record: Ignored | Rejected, account: StreamAccount) -> None:
-    if isinstance(record, Rejected):
-        count(account.rejected, record.reason)
-    else:
-        count(account.ignored, record)
