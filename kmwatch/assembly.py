@@ -14,14 +14,16 @@ from kmwatch.config.sinks import Facility
 from kmwatch.config.sinks import Sink as SinkSettings
 from kmwatch.config.sources import Kafka, Security
 from kmwatch.core.account import Account
+from kmwatch.core.constraint import ranges
 from kmwatch.core.declaration import Declarations
 from kmwatch.core.detect import Detector
+from kmwatch.core.expected import SLOTS, Expected
 from kmwatch.core.join import Join
 from kmwatch.core.model import Mode, Severity
 from kmwatch.core.order import Order
-from kmwatch.core.record import Slot
 from kmwatch.core.rules.base import Settings as RuleSettings
 from kmwatch.core.rules.catalogue import CATALOGUE
+from kmwatch.core.rules.unexpected_network import Network
 from kmwatch.core.step import Engine
 from kmwatch.core.watermark import Watermark
 from kmwatch.pipeline import Router
@@ -44,12 +46,7 @@ def engine(settings: Settings, declarations: Declarations) -> Engine:
     proxy_expected = settings.witnesses.proxy_log != "absent"
     limits = settings.limits
     return Engine(
-        Join(
-            Slot.CADF_REQUEST | Slot.CADF_RESPONSE,
-            settings.timing.settle,
-            limits.open_joins,
-            proxy_expected=proxy_expected,
-        ),
+        Join(expected(settings), limits.open_joins),
         Order(_WAITING_MAX),
         Watermark(settings.timing.lateness),
         Detector(
@@ -58,9 +55,25 @@ def engine(settings: Settings, declarations: Declarations) -> Engine:
             limits.keys_per_rule,
             account,
             proxy_expected=proxy_expected,
+            network=network(settings),
         ),
         account,
     )
+
+
+def expected(settings: Settings) -> Expected:
+    """The witnesses that a request is to have before it has been told in full."""
+    slots = 0
+    for witness, filled in SLOTS.items():
+        if getattr(settings.witnesses, witness.value) != "absent":
+            slots |= filled
+    return Expected(slots, ranges(settings.proxies), settings.timing.settle, settings.proxy_log.overwrites_request_id)
+
+
+def network(settings: Settings) -> Network:
+    """From where, and how, requests are to come."""
+    given = settings.network
+    return Network(ranges(given.management), given.plain_http == "alert", given.past_proxy == "alert")
 
 
 def rule_settings(settings: Settings) -> Mapping[str, RuleSettings]:

@@ -14,6 +14,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from itertools import groupby
+from operator import attrgetter
 from typing import Protocol, TypeVar
 
 from msgspec import MsgspecError
@@ -42,6 +44,7 @@ from kmwatch.store.redact import redacted
 from kmwatch.wire.cadf import decode
 
 SLICE = 500  # records computed between two chances for the event loop: heartbeats, deliveries, HTTP
+_stream = attrgetter("stream")
 _RETRY_SECONDS = 1.0
 _CROWDED_SECONDS = 0.2
 
@@ -196,24 +199,34 @@ class Pipeline:
         return asyncio.ensure_future(self._or_stop(self._source.read(session.engine.watermark.seen)))
 
     async def _compute(self, session: _Session, batch: Batch) -> Commit | None:
-        """Decode and step a batch in slices; returns what to write, None if nothing changed."""
-        records, rejects, routed = batch.records, list[Reject](), list[Routed]()
-        changed = bool(records)
-        for start in range(0, max(len(records), 1), SLICE):
-            part = records[start : start + SLICE]
-            last = start + SLICE >= len(records)
-            decoded = [(record.stream, decode(record.value, record.timestamp)) for record in part]
-            out = session.engine.step(decoded, batch.at_end if last else (), batch.elapsed if last else 0)
-            outputs = [out, session.engine.flush()] if last and batch.ended else [out]
-            rejects += [_reject(part[number], why) for number, why in out.rejected]
+        """Decode a batch, put it in order, and work on what is due, in slices; returns what to write, if anything."""
+        engine, rejects, routed = session.engine, list[Reject](), list[Routed]()
+        changed = bool(batch.records)
+        for start in range(0, len(batch.records), SLICE):
+            rejects += self._decode(engine, batch.records[start : start + SLICE])
+            await asyncio.sleep(0)
+        engine.advance(batch.at_end, batch.elapsed)
+        over = False
+        while not over:
+            out, over = engine.work(SLICE)
+            outputs = [out, engine.flush()] if over and batch.ended else [out]
             for output in outputs:
                 changed = changed or bool(output.judged or output.findings)
                 routed += [self._router.route(finding) for finding in output.findings]
-                self._observer.stepped(output, session.engine)
+                self._observer.stepped(output, engine)
             await asyncio.sleep(0)
         if not changed:
             return None
-        return Commit(session.moves(records), session.memory.changes(), routed, rejects)
+        return Commit(session.moves(batch.records), session.memory.changes(), routed, rejects)
+
+    def _decode(self, engine: Engine, records: Sequence[Record]) -> list[Reject]:
+        """Decode a slice, stream by stream; returns what could not be read."""
+        rejects = []
+        for stream, of_stream in groupby(records, key=_stream):
+            part = list(of_stream)
+            decoded = [decode(record.value, record.timestamp) for record in part]
+            rejects += [_reject(part[number], why) for number, why in engine.take(stream, decoded)]
+        return rejects
 
     async def _write(self, session: _Session, commit: Commit) -> None:
         await self._persist(lambda: self._store.commit(commit))
@@ -285,7 +298,7 @@ class _Session:
     def nothing_waits(self) -> bool:
         """Whether the passing of time alone can change nothing."""
         engine = self.engine
-        return not (engine.join.open or engine.order.waiting or engine.detector.is_waiting())
+        return not (engine.join.waits() or engine.order.waiting or engine.detector.is_waiting())
 
 
 def _reject(record: Record, result: Rejected) -> Reject:

@@ -190,6 +190,8 @@ class Allow(Model):
     """Distinct secrets per caller and window under this entry, such as 200/5m."""
     expires: Expiry | None = None
     """The last day that counts, in UTC."""
+    legacy: bool = False
+    """Its callers may take payloads by the deprecated way, GET on the secret itself; give it an end with expires."""
     ticket: Text | None = None
     """Where it was agreed."""
     owner: Text | None = None

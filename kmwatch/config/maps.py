@@ -138,6 +138,7 @@ def _allow(entry: Allow) -> AllowEntry:
         hours=None if entry.hours is None else _hours(entry.hours),
         rate=entry.rate,
         expires=None if entry.expires is None else _after(entry.expires),
+        legacy=entry.legacy,
     )
 
 

@@ -32,10 +32,29 @@ RULES = (
     "KMW-013",
     "KMW-015",
     "KMW-016",
+    "KMW-017",
+    "KMW-018",
     "KMW-019",
     "KMW-022",
+    "KMW-024",
+    "KMW-025",
+    "KMW-026",
+    "KMW-027",
+    "KMW-030",
+    "KMW-033",
+    "KMW-034",
 )
-COUNTING_RULES = ("KMW-005", "KMW-013", "KMW-015", "KMW-019")
+COUNTING_RULES = (
+    "KMW-005",
+    "KMW-013",
+    "KMW-015",
+    "KMW-017",
+    "KMW-019",
+    "KMW-025",
+    "KMW-026",
+    "KMW-030",
+    "KMW-033",
+)
 _LONGEST_WAIT = 2 * HOUR
 _CATALOGUE = frozenset(f"KMW-{number:03}" for number in range(1, 45))
 
@@ -98,6 +117,34 @@ class Detection(Model):
     """enforce: alert; shadow: compute and record only; off: not computed."""
     rollup: Duration | None = None
     """For how long further events of one finding update it instead of opening another."""
+
+
+HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,64}$")]
+
+
+class ProxyLog(Model):
+    """What the proxy's log lines show beside the ordinary, in the order in which the proxy declares it."""
+
+    request_captures: tuple[HeaderName, ...] = ()
+    """Headers of the request that each frontend captures, as [User-Agent, Accept]."""
+    response_captures: tuple[HeaderName, ...] = ()
+    """Headers of the response, as [X-Openstack-Request-Id]."""
+    overwrites_request_id: bool = False
+    """The proxy replaces the client's X-Openstack-Request-Id by one of its own, and captures it."""
+
+
+Anomaly = Literal["alert", "allow"]
+
+
+class Network(Model):
+    """From where, and how, requests are to come; what differs is KMW-024."""
+
+    management: tuple[Cidr, ...] = ()
+    """The management networks. Without any, requests may come from anywhere."""
+    plain_http: Anomaly = "allow"
+    """What a request over plain HTTP is, where the proxy's log tells."""
+    past_proxy: Anomaly = "alert"
+    """What a request that came past the declared proxies is, where the web server's log tells."""
 
 
 class Http(Model):
@@ -197,7 +244,11 @@ class Settings(Model):
     ] = Field(default_factory=dict)
     """How rules differ from their defaults."""
     proxies: tuple[Cidr, ...] = ()
-    """Networks of the proxies in front of the Key Manager."""
+    """Networks of the proxies in front of the Key Manager, as its web server sees them."""
+    proxy_log: ProxyLog = ProxyLog()
+    """What the proxy's log shows."""
+    network: Network = Network()
+    """From where, and how, requests are to come."""
     http: Http = Http()
     """Metrics, health and status."""
     timing: Timing = Timing()

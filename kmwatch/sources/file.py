@@ -1,4 +1,4 @@
-"""Files and standard input: recorded records as JSON lines, .gz too. The offset of a file is its line number.
+"""Files and standard input: Kafka records as JSON lines, and plain logs; .gz too. A file's offset is its line number.
 
 Of several files the one that has got least far in event time is read next, so that the order in which they are
 named makes no difference and little has to wait.
@@ -23,7 +23,7 @@ from kmwatch.wire.cadf import MAX_BYTES
 from kmwatch.wire.recorded import known, readable, unwrap
 
 STDIN = "-"
-_SNIFFED_LINES = 5
+_SNIFFED_LINES = 20
 _LINES, _BYTES = 1000, 8 * 1024 * 1024  # of one read
 _POLL = 0.2
 
@@ -218,7 +218,10 @@ def find(paths: Sequence[str]) -> tuple[list[str], list[str]]:
             elif _sniff(name):
                 chosen.add(name)
             else:
-                raise SourceError(f"{name}: in no form that this release reads (JSON lines of Kafka audit records)")
+                raise SourceError(
+                    f"{name}: in no form that this release reads (Kafka records as JSON lines, or a log of the Key"
+                    " Manager, uWSGI, Apache, nginx or HAProxy)"
+                )
     return sorted(chosen), left
 
 
@@ -231,7 +234,7 @@ def _is_stream(path: str) -> bool:
 def _sniff(path: str, fits: Callable[[bytes], bool] = known) -> bool:
     """Whether one of the first lines fits; an empty file does.
 
-    A file of a directory has to show a notification; one that was named is taken at its form.
+    A file of a directory has to show a record that can be read; one that was named is taken at its form.
     """
     try:
         with _open(path) as file:

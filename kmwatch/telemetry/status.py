@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from msgspec import Struct, field
 
@@ -63,14 +63,13 @@ def totals(engine: Engine, sinks: Mapping[str, SinkAccount] | None = None) -> To
     """The account of an engine, with the waiting counted where it waits and not derived from the rest."""
     account: Account = engine.account
     waiting: dict[str, int] = {}
-    for request in engine.join.open.values():
-        for stream in request.streams:
-            waiting[stream] = waiting.get(stream, 0) + 1
+    for stream in waiting_streams(engine):
+        waiting[stream] = waiting.get(stream, 0) + 1
     streams = {name: _records(stream, waiting.get(name, 0)) for name, stream in sorted(account.streams.items())}
     sums = Records()
     for records in streams.values():
         _add(sums, records)
-    events = Events(account.events_made, account.events_evaluated, len(engine.order.waiting))
+    events = Events(account.events_made, account.events_evaluated, 0)
     hits = Hits(*(dict(sorted(d.items())) for d in (account.hits, account.lines, account.suppressed, account.shadow)))
     sinks = dict(sorted((sinks or {}).items()))
     balanced = (
@@ -79,6 +78,17 @@ def totals(engine: Engine, sinks: Mapping[str, SinkAccount] | None = None) -> To
         and all(sink.routed == sink.delivered + sink.pending + sink.dead for sink in sinks.values())
     )
     return Totals(sums, streams, events, hits, sinks, balanced)
+
+
+def waiting_streams(engine: Engine) -> Iterator[str]:
+    """The stream of each record that waits: for its time, for its request, or for the rest of it."""
+    for item in engine.order.waiting:
+        yield item[3]
+    for request in engine.join.open.values():
+        yield from request.streams
+    for lines in engine.join.lines.values():
+        for line in lines.waiting.values():
+            yield line.stream
 
 
 def _records(stream: StreamAccount, waiting: int) -> Records:

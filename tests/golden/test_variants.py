@@ -18,7 +18,7 @@ def heard(variant: str) -> tuple[dict[str, AuditEvent], list[Label]]:
     with gzip.open(HERE / "data" / f"{variant}.jsonl.gz") as file:
         records = [("s", decode(*unwrap(line))) for line in file]
     made = engine()
-    judged = [*made.step(records).judged, *made.flush().judged]
+    judged = [*step(made, records).judged, *made.flush().judged]
     assert balances(made)
     events = [one.event for one in judged]
     assert len({event.request_id for event in events}) == len(events)

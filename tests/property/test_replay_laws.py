@@ -88,7 +88,7 @@ def cut(items: Sequence[tuple[str, Decoded]], sizes: Sequence[int]) -> list[list
 
 def end(made: Engine) -> list[Output]:
     """As a pipeline ends: every stream is at its end, then the input is over."""
-    outs = [made.step([], STREAMS), made.flush()]
+    outs = [step(made, [], STREAMS), made.flush()]
     assert balances(made)
     assert not made.join.open
     assert made.account.events_made == made.account.events_evaluated
@@ -108,7 +108,7 @@ def run(batches: Sequence[Sequence[tuple[str, Decoded]]]) -> tuple[list[Judged],
     made = fresh()
     outs = []
     for batch in batches:
-        outs.append(made.step(batch))
+        outs.append(step(made, batch))
         assert balances(made)
     return said([*outs, *end(made)])
 
@@ -143,7 +143,7 @@ def test_a_record_that_comes_again_changes_nothing_but_the_count(
             twice.append((data.draw(st.sampled_from(STREAMS)), one))
             again += 1
     made = fresh()
-    outs = [made.step(batch) for batch in cut(twice, [3])]
+    outs = [step(made, batch) for batch in cut(twice, [3])]
     assert said([*outs, *end(made)]) == run(cut(items, [3]))
     assert sum(stream.duplicate for stream in made.account.streams.values()) == again
 
@@ -151,7 +151,7 @@ def test_a_record_that_comes_again_changes_nothing_but_the_count(
 @given(arrivals())
 def test_events_are_judged_in_the_order_in_which_they_were_first_observed(items: list[tuple[str, Decoded]]) -> None:
     made = fresh()
-    outs = [made.step(batch) for batch in cut(items, [4])] + end(made)
+    outs = [step(made, batch) for batch in cut(items, [4])] + end(made)
     events = [judged.event for out in outs for judged in out.judged]
     places = [(event.observed_time, event.event_id) for event in events if "late" not in event.flags]
     assert places == sorted(places)
@@ -177,7 +177,7 @@ def test_a_restart_from_the_store_at_any_cut_equals_a_continuous_run(
     with TemporaryDirectory() as folder:
         got, account = asyncio.run(restarting(Path(folder) / "state.db", batches, restarts))
     made = fresh()
-    outs = [made.step(batch) for batch in batches]
+    outs = [step(made, batch) for batch in batches]
     assert got == said([*outs, *end(made)])
     assert account == made.account
 
@@ -190,7 +190,7 @@ async def restarting(
     outs = []
     made, memory = await claimed(store)
     for number, batch in enumerate(batches):
-        outs.append(made.step(batch))
+        outs.append(step(made, batch))
         await store.commit(Commit([], memory.changes(), [], []))
         if number in restarts:
             await store.close()
@@ -226,7 +226,7 @@ def test_a_slow_request_that_only_its_end_shows_meets_the_findings_of_its_end_in
     told = []
     for size in (1, 1000):
         made = engine(rules=short, lateness=LATENESS)
-        outs = [made.step(batch) for batch in cut([("p0", one) for one in records], [size])]
+        outs = [step(made, batch) for batch in cut([("p0", one) for one in records], [size])]
         told.append(said([*outs, *end(made)]))
     assert told[0] == told[1]
     created = [finding.event_ids for finding in told[0][1] if finding.activity.name == "CREATE"]

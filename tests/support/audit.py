@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 from kmwatch.core.account import Account
@@ -32,12 +35,14 @@ from kmwatch.core.model import (
     Target,
     Witness,
 )
+from kmwatch.core.expected import Expected
 from kmwatch.core.order import Order
-from kmwatch.core.record import AuditRecord, Slot
+from kmwatch.core.record import AuditRecord, Decoded, Slot
 from kmwatch.core.rules.base import Case, Settings
 from kmwatch.core.rules.catalogue import CATALOGUE
 from kmwatch.core.step import Engine, Output
 from kmwatch.core.watermark import Watermark
+from kmwatch.telemetry.status import waiting_streams
 
 ROOT = Path(__file__).parents[2]
 RECORDING = ROOT / "config" / "recording"
@@ -210,7 +215,16 @@ def engine(
     """An engine without memory."""
     account = Account()
     detector = Detector(declarations or declared(), rules or {}, keys, account, proxy_expected=False)
-    return Engine(Join(BOTH, settle, open_joins), Order(waiting), Watermark(lateness), detector, account)
+    join = Join(Expected(BOTH, settle=settle), open_joins)
+    return Engine(join, Order(waiting), Watermark(lateness), detector, account)
+
+
+def step(of: Engine, records: Sequence[tuple[str, Decoded]], at_end: Collection[str] = ()) -> Output:
+    """One batch through an engine: (stream, what was decoded), in the order of each stream."""
+    for stream, same in groupby(records, key=itemgetter(0)):
+        of.take(stream, [record for _, record in same])
+    of.advance(at_end)
+    return of.work(sys.maxsize)[0]
 
 
 def merge(outputs: Sequence[Output]) -> Output:
@@ -224,10 +238,9 @@ def merge(outputs: Sequence[Output]) -> Output:
 def balances(of: Engine) -> bool:
     """Whether the account of records and events holds, with what waits counted where it waits."""
     open_by_stream: dict[str, int] = {}
-    for request in of.join.open.values():
-        for stream in request.streams:
-            open_by_stream[stream] = open_by_stream.get(stream, 0) + 1
-    return of.account.events_made == of.account.events_evaluated + len(of.order.waiting) and all(
+    for stream in waiting_streams(of):
+        open_by_stream[stream] = open_by_stream.get(stream, 0) + 1
+    return of.account.events_made == of.account.events_evaluated and all(
         stream.waiting == open_by_stream.get(name, 0) for name, stream in of.account.streams.items()
     )
 

@@ -30,7 +30,10 @@ def kafka(security: str) -> str:
 
 KINDS = "available: stdout, file, syslog"
 RULE_LIST = ", ".join(RULES)
-TOP = "sources, witnesses, callers, identities, inventory, store, sinks, detections, proxies, http, timing, limits, log"
+TOP = (
+    "sources, witnesses, callers, identities, inventory, store, sinks, detections, proxies, proxy_log, network, http,"
+    " timing, limits, log"
+)
 
 BROKEN = [
     (SETTINGS + "witneses: {}", f'7: witneses: unknown key; did you mean "witnesses"? allowed: {TOP}'),

@@ -185,7 +185,7 @@ def test_every_record_is_credited_to_the_stream_it_came_from() -> None:
     request, response = halves()
     other = halves(2)
     batch: list[tuple[str, AuditRecord]] = [("a", request), ("b", response), ("b", request), ("c", other[0])]
-    made.step(batch)
+    step(made, batch)
     streams = made.account.streams
     assert {name: (s.consumed, s.joined, s.duplicate, s.waiting) for name, s in streams.items()} == {
         "a": (1, 1, 0, 0),
@@ -203,7 +203,7 @@ def test_an_unanswered_request_and_its_late_answer_are_two_events_of_one_id_in_t
     request, response = halves(1, took=40 * SECOND)
     outs = []
     for one in (request, record(2, BOTH, at=START + 24 * SECOND), response):
-        outs.append(made.step([("a", one)]))
+        outs.append(step(made, [("a", one)]))
         assert balances(made)
     out = merge([*outs, made.flush()])
     assert balances(made)
@@ -215,8 +215,8 @@ def test_an_unanswered_request_and_its_late_answer_are_two_events_of_one_id_in_t
 def test_a_late_request_is_credited_though_it_makes_no_event() -> None:
     made = engine()
     request, response = halves()
-    made.step([("a", response), ("a", record(2, BOTH, at=START + 60 * SECOND))])
-    out = made.step([("b", record(3, BOTH, at=START + 60 * SECOND)), ("a", request)])
+    step(made, [("a", response), ("a", record(2, BOTH, at=START + 60 * SECOND))])
+    out = step(made, [("b", record(3, BOTH, at=START + 60 * SECOND)), ("a", request)])
     assert out.tally.late == 1
     assert made.account.streams["a"].joined == 3
     assert balances(made)

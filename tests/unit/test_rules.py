@@ -296,7 +296,7 @@ def test_rule_ids_are_unique_and_state_names_too() -> None:
     rules = [rule for rule, _ in build({}, 10)]
     names = [state.name for rule in rules for state in rule.states()]
     assert len(set(names)) == len(names)
-    assert len({meta.id for meta in CATALOGUE}) == len(CATALOGUE) == 9
+    assert len({meta.id for meta in CATALOGUE}) == len(CATALOGUE) == 18
 
 
 @pytest.mark.parametrize(
@@ -329,7 +329,7 @@ def test_events_of_a_caller_without_identity_are_told_apart_by_address() -> None
 
 def test_the_engine_shows_a_hit_of_each_rule_that_applies() -> None:
     made = engine(rules={"KMW-022": replace(defaults("KMW-022"), mode=Mode.SHADOW)})
-    made.step([("s", half) for half in halves(1, path=f"/v1/secrets/{DECOY}/payload", user="stranger")])
+    step(made, [("s", half) for half in halves(1, path=f"/v1/secrets/{DECOY}/payload", user="stranger")])
     out = made.flush()
     said = {(line.rule, line.mode, line.activity.name) for line in out.findings}
     assert said == {

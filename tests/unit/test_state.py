@@ -63,7 +63,7 @@ def run(cuts: set[int], *, keys: int = 1000) -> tuple[list[Finding], Engine]:
     rows, findings = Rows(), []
     made, memory = restarted(rows, keys=keys)
     for number, batch in enumerate(batches()):
-        findings += made.step(batch).findings
+        findings += step(made, batch).findings
         rows.write(memory.changes())
         if number in cuts:
             made, memory = restarted(rows, keys=keys)
@@ -90,7 +90,7 @@ def test_it_equals_a_continuous_one_under_the_pressure_of_a_low_limit_too() -> N
 def test_nothing_is_written_twice() -> None:
     made = engine()
     memory = Memory(made)
-    made.step([("a", record(1, Slot.CADF_REQUEST)), ("a", record(2, BOTH))])
+    step(made, [("a", record(1, Slot.CADF_REQUEST)), ("a", record(2, BOTH))])
     first = memory.changes()
     assert {row.kind for row in first} >= {"open", "wait", "closed", "meta"}
     assert [row.kind for row in memory.changes()] == ["meta"]
@@ -100,13 +100,13 @@ def test_what_is_over_is_deleted() -> None:
     made, rows = engine(), Rows()
     memory = Memory(made)
     request, response = halves()
-    made.step([("a", request)])
+    step(made, [("a", request)])
     rows.write(memory.changes())
     assert len(rows.of("open")) == 1
-    made.step([("a", response)])
+    step(made, [("a", response)])
     rows.write(memory.changes())
     assert (len(rows.of("open")), len(rows.of("wait"))) == (0, 1)
-    made.step([("a", record(9, at=START + HOUR))])
+    step(made, [("a", record(9, at=START + HOUR))])
     rows.write(memory.changes())
     assert (len(rows.of("open")), len(rows.of("wait"))) == (0, 1)
 
@@ -114,9 +114,9 @@ def test_what_is_over_is_deleted() -> None:
 def test_a_request_open_in_two_commits_is_written_with_all_its_records() -> None:
     made, rows = engine(), Rows()
     memory = Memory(made)
-    made.step([("a", record(1, Slot.CADF_REQUEST))])
+    step(made, [("a", record(1, Slot.CADF_REQUEST))])
     rows.write(memory.changes())
-    made.step([("b", record(1, Slot.CADF_REQUEST, path="/v1/secrets/other"))])
+    step(made, [("b", record(1, Slot.CADF_REQUEST, path="/v1/secrets/other"))])
     rows.write(memory.changes())
     other = engine()
     Memory(other).restore(rows.read())
@@ -129,7 +129,7 @@ def test_a_late_answer_and_the_unanswered_request_wait_side_by_side_over_a_resta
     memory = Memory(made)
     request, response = halves(1, took=40 * SECOND)
     made.watermark.expect(["a", "b"])  # and b says nothing, so all events wait
-    made.step([("a", request), ("a", response)])
+    step(made, [("a", request), ("a", response)])
     rows.write(memory.changes())
     other = engine(settle=12 * SECOND)
     Memory(other).restore(rows.read())
@@ -140,11 +140,11 @@ def test_a_late_answer_and_the_unanswered_request_wait_side_by_side_over_a_resta
 def test_a_duplicate_is_known_after_a_restart() -> None:
     made, rows = engine(), Rows()
     memory = Memory(made)
-    made.step([("a", record())])
+    step(made, [("a", record())])
     rows.write(memory.changes())
     other = engine()
     Memory(other).restore(rows.read())
-    other.step([("b", record())])
+    step(other, [("b", record())])
     assert other.account.streams["b"].duplicate == 1
 
 
@@ -153,7 +153,7 @@ def test_memory_of_closed_requests_is_bounded_in_the_store_too() -> None:
     made.join.closed._generation = 10
     memory = Memory(made)
     for number in range(100):
-        made.step([("a", record(number, at=START + number))])
+        step(made, [("a", record(number, at=START + number))])
         rows.write(memory.changes())
         if number % 7 == 3:
             made = engine()
@@ -164,7 +164,7 @@ def test_memory_of_closed_requests_is_bounded_in_the_store_too() -> None:
     duplicates = engine()
     duplicates.join.closed._generation = 10
     Memory(duplicates).restore(rows.read())
-    duplicates.step([("b", record(number, at=START + number)) for number in range(90, 100)])
+    step(duplicates, [("b", record(number, at=START + number)) for number in range(90, 100)])
     assert duplicates.account.streams["b"].duplicate == 10
 
 
@@ -173,13 +173,13 @@ def test_a_keys_segment_that_spans_two_generations_outlives_both_restarts() -> N
     made.join.closed._generation = 10
     memory = Memory(made)
     for start in (0, 8, 16):  # the second batch fills a generation and begins the next
-        made.step([("a", record(number, at=START + number)) for number in range(start, start + 8)])
+        step(made, [("a", record(number, at=START + number)) for number in range(start, start + 8)])
         rows.write(memory.changes())
         made = engine()
         made.join.closed._generation = 10
         memory = Memory(made)
         memory.restore(rows.read())
-    made.step([("b", record(number, at=START + number)) for number in range(14, 24)])
+    step(made, [("b", record(number, at=START + number)) for number in range(14, 24)])
     assert made.account.streams["b"].duplicate == 10
 
 
@@ -192,5 +192,5 @@ def test_rows_of_a_rule_that_is_off_now_are_left_alone() -> None:
 def test_a_fresh_store_restores_to_a_fresh_engine() -> None:
     made = engine()
     Memory(made).restore([])
-    assert made.step([("a", record())]).judged == []
+    assert step(made, [("a", record())]).judged == []
     assert len(made.flush().judged) == 1
