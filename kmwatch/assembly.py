@@ -19,8 +19,9 @@ from kmwatch.core.declaration import Declarations
 from kmwatch.core.detect import Detector
 from kmwatch.core.expected import SLOTS, Expected
 from kmwatch.core.join import Join
-from kmwatch.core.model import Mode, Severity
+from kmwatch.core.model import Mode, Severity, Witness
 from kmwatch.core.order import Order
+from kmwatch.core.pulse import Expectation
 from kmwatch.core.rules.base import Settings as RuleSettings
 from kmwatch.core.rules.catalogue import CATALOGUE
 from kmwatch.core.rules.unexpected_network import Network
@@ -58,7 +59,14 @@ def engine(settings: Settings, declarations: Declarations) -> Engine:
             network=network(settings),
         ),
         account,
+        witnesses(settings),
     )
+
+
+def witnesses(settings: Settings) -> dict[Witness, Expectation]:
+    """The logs there are, with what their silence means."""
+    given = ((witness, getattr(settings.witnesses, witness.value)) for witness in Witness)
+    return {witness: expectation for witness, expectation in given if expectation != "absent"}
 
 
 def expected(settings: Settings) -> Expected:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from msgspec import Struct
 
@@ -11,15 +11,17 @@ from kmwatch.core.account import Account, count
 from kmwatch.core.declaration import Declarations
 from kmwatch.core.keyed import Keyed
 from kmwatch.core.match import match as hold
-from kmwatch.core.model import MINUTE, AddressSource, AuditEvent, Failure, Finding, Kind, Match, Micros, Mode, Outcome
+from kmwatch.core.model import MINUTE, AddressSource, AuditEvent, Finding, Kind, Match, Micros, Mode, Outcome
 from kmwatch.core.pulse import Pulse
 from kmwatch.core.rate import Rates
 from kmwatch.core.rollup import RollUp
-from kmwatch.core.rules.base import Case, Hit, Rule, Settings, Watcher, Withholder
+from kmwatch.core.rules.base import Case, Flagged, Hit, Rule, Settings, Sharer, Watcher, Withholder
 from kmwatch.core.rules.catalogue import build
 from kmwatch.core.rules.unexpected_network import ANYWHERE, Network
+from kmwatch.core.traffic import Counter, EventClass, Traffic, class_of
 
 _MATCHED = frozenset({Kind.RETRIEVAL, Kind.ACL_CHANGE, Kind.DELETE, Kind.ADMINISTRATION})
+_MOST_CLASSES = 4096  # of events: flags are a closed set, so that more is somebody's play
 _TIDY_EVERY: Micros = 5 * MINUTE
 _LONGEST_REQUEST: Micros = 10 * MINUTE  # an event may have begun this long before its place in the order
 
@@ -32,12 +34,16 @@ class Judged(Struct, frozen=True, gc=False):
     again: bool = False  # it had been told before, less fully
 
 
-class Concern(NamedTuple):
+class Concern:
     """What there is to do with a class of events."""
 
-    rules: list[tuple[Rule, RollUp]]  # whom it concerns
-    matched: bool  # whether it is held against the caller map
-    judged: bool  # whether that match is the event's verdict
+    __slots__ = ("counter", "judged", "matched", "rules")
+
+    def __init__(self, rules: list[tuple[Rule, RollUp]], counter: Counter, *, matched: bool, judged: bool) -> None:
+        self.rules = rules  # whom it concerns
+        self.counter = counter
+        self.matched = matched  # whether it is held against the caller map
+        self.judged = judged  # whether that match is the event's verdict
 
 
 class Detector:
@@ -62,7 +68,11 @@ class Detector:
             (rule, RollUp(rule.meta, chosen, declarations, limit)) for rule, chosen in build(settings, limit, network)
         ]
         self._watchers = [(rule, rollup) for rule, rollup in self._rules if isinstance(rule, Watcher)]
-        self._concerns: dict[tuple[Kind, Outcome, Failure | None], Concern] = {}
+        self._traffic = Traffic()
+        for rule, _ in self._rules:
+            if isinstance(rule, Sharer):
+                rule.shares(self._traffic)
+        self._concerns: dict[tuple[object, ...], Concern] = {}  # by class
         self._next_deadline: Micros | None = None
         self._tidied: Micros = 0
 
@@ -82,15 +92,17 @@ class Detector:
         """
         now, deadline = event.observed_time, self._next_deadline
         findings = self.advance(now) if deadline is not None and deadline <= now else []
-        key = event.kind, event.outcome, event.failure
-        concern = self._concerns.get(key) or self._concern(*key)
+        if now >= self._traffic.turn:
+            self._traffic.fold(now)
+        key = event.kind, event.outcome, event.failure, event.seen_in, event.flags
+        concern = self._concerns.get(key) or self._concern(event)
         match = self._match(event) if concern.matched else None
-        if concern.rules:
-            case = Case(event, match, self._declarations, before if again else None)
-            shown = () if before is None else self._shown(before, case)
-            self._show(case, [pair for pair in concern.rules if pair[0].meta.id not in shown], findings)
-            if before is not None:
-                self._amend(case, concern.rules, findings)
+        if before is not None:
+            self._tell_again(Case(event, match, self._declarations, before if again else None), before, findings)
+        else:
+            concern.counter.count += 1
+            if concern.rules:
+                self._show(Case(event, match, self._declarations), concern.rules, findings)
         if findings:
             self._note(findings)
         return Judged(event, match if concern.judged else None, before is not None), findings
@@ -107,11 +119,21 @@ class Detector:
             self._note(findings)
         return findings
 
+    def _tell_again(self, case: Case, before: AuditEvent, findings: list[Finding]) -> None:
+        """Show what was told before to the rules that have not seen it as it is now."""
+        if case.before is None:
+            self._concerned(case.event).counter.count += 1  # what is told early is not counted
+        else:
+            self._traffic.move(before, case.event)
+        shown = self._shown(before, case)
+        concerned = {id(pair[0]) for event in (before, case.event) for pair in self._rules_for(event)}
+        rules = [pair for pair in self._rules if id(pair[0]) in concerned]
+        self._show(case, [pair for pair in rules if pair[0].meta.id not in shown], findings)
+        self._amend(case, rules, findings)
+
     def _early_case(self, event: AuditEvent) -> Case | None:
         """None where the missing evidence may decide otherwise."""
-        key = event.kind, event.outcome, event.failure
-        concern = self._concerns.get(key) or self._concern(*key)
-        match = self._match(event) if concern.matched else None
+        match = self._match(event) if self._concerned(event).matched else None
         return None if match is not None and match.explained is None else Case(event, match, self._declarations)
 
     def _shown(self, before: AuditEvent, case: Case) -> frozenset[str]:
@@ -124,8 +146,10 @@ class Detector:
         )
 
     def _rules_for(self, event: AuditEvent) -> list[tuple[Rule, RollUp]]:
-        key = event.kind, event.outcome, event.failure
-        return (self._concerns.get(key) or self._concern(*key)).rules
+        return self._concerned(event).rules
+
+    def _concerned(self, event: AuditEvent) -> Concern:
+        return self._concerns.get(class_of(event)) or self._concern(event)
 
     def _amend(self, case: Case, rules: list[tuple[Rule, RollUp]], findings: list[Finding]) -> None:
         """Tell open findings what is new of a request that they cite."""
@@ -199,16 +223,14 @@ class Detector:
     def states(self) -> Iterable[Keyed[Any]]:
         """All memory, for commit and restore."""
         yield self._rates.state
+        yield from self._traffic.states()
         for rule, rollup in self._rules:
             yield from rule.states()
             yield rollup.episodes
 
-    def is_waiting(self) -> bool:
-        """Whether a finding is open that time will close."""
-        return self._next_deadline is not None
-
     def restored(self) -> None:
         """Find derived state again after `states` were restored."""
+        self._traffic.restored()
         for _, rollup in self._rules:
             rollup.index()
             self._mind(rollup)
@@ -220,12 +242,16 @@ class Detector:
             return self._rates.hold(found, event)
         return found
 
-    def _concern(self, kind: Kind, outcome: Outcome, failure: Failure | None) -> Concern:
+    def _concern(self, event: AuditEvent) -> Concern:
         """Work out, once for each class of events, what there is to do with it."""
-        rules = [pair for pair in self._rules if pair[0].applies(kind, outcome, failure)]
-        matched = outcome is Outcome.SUCCESS and kind in _MATCHED
-        concern = Concern(rules, matched=matched, judged=matched and kind is Kind.RETRIEVAL)
-        self._concerns[kind, outcome, failure] = concern
+        of = class_of(event)
+        rules = [pair for pair in self._rules if _applies(pair[0], of)]
+        matched = of.outcome is Outcome.SUCCESS and of.kind in _MATCHED
+        counter = self._traffic.counter(of, event.event_time)
+        concern = Concern(rules, counter, matched=matched, judged=matched and of.kind is Kind.RETRIEVAL)
+        if len(self._concerns) >= _MOST_CLASSES:
+            self._concerns.clear()
+        self._concerns[of] = concern
         return concern
 
     def _due(self, now: Micros) -> bool:
@@ -241,3 +267,9 @@ class Detector:
             count(self._account.lines, line.rule)
             if line.mode is Mode.SHADOW:
                 count(self._account.shadow, line.rule)
+
+
+def _applies(rule: Rule, of: EventClass) -> bool:
+    if isinstance(rule, Flagged) and rule.flags.isdisjoint(of.flags):
+        return False
+    return rule.applies(of.kind, of.outcome, of.failure)

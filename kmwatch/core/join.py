@@ -159,10 +159,6 @@ class Join:
             self._drop(key)
         self._look_ahead()
 
-    def waits(self) -> bool:
-        """Whether time alone will tell something."""
-        return bool(self.open) or any(lines.waiting for lines in self.lines.values())
-
     def restore(self, requests: Iterable[tuple[str, OpenRequest]], lines: Iterable[Line], number: int) -> None:
         """Take back what was open when the last commit was written."""
         self.number = number
@@ -180,9 +176,7 @@ class Join:
         self._tries = deque(sorted(tries))
         self._look_ahead()
 
-    def _first(
-        self, key: str, record: Sighting, stream: str, now: Micros, ready: Callable[[Ready], None]
-    ) -> Joined:
+    def _first(self, key: str, record: Sighting, stream: str, now: Micros, ready: Callable[[Ready], None]) -> Joined:
         slot, wanted = record.slot, self._expected.slots
         digest = digest_of(key)
         seen = self.closed.slots(digest)
@@ -293,7 +287,7 @@ class Join:
 
     def _by_id(self, request: OpenRequest, lines: Lines) -> Line | None:
         """The line that shows the id which a declared proxy gave to this request."""
-        told = {r.global_request_id for r in request.records if not isinstance(r, AccessRecord)} - {None}
+        told = {r.global_request_id or "" for r in request.records if not isinstance(r, AccessRecord)} - {""}
         return lines.with_id(told.pop()) if len(told) == 1 else None
 
     def _share_out(self, lines: Lines, request: OpenRequest) -> None:
@@ -407,9 +401,8 @@ class Join:
         times = [self._tries[0][0]] if self._tries else []
         if self.open:
             times.append(next(iter(self.open.values())).began + settle)
-        for lines in self.lines.values():
-            if lines.waiting:
-                times.append(next(iter(lines.waiting.values())).arrived + settle)
+        held = (lines.waiting for lines in self.lines.values() if lines.waiting)
+        times += [next(iter(waiting.values())).arrived + settle for waiting in held]
         if self.lingering:
             times.append(next(iter(self.lingering.values())).began + settle + _LINGER)
         self.next = min(times, default=_NEVER)

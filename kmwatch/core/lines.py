@@ -179,5 +179,3 @@ def _may_be_cut(request: OpenRequest, line: Line) -> bool:
     head, _, path = request.place.partition("\n")
     mine, _, cut = line.place.partition("\n")
     return head == mine and path.startswith(cut.rstrip("/"))
-
-

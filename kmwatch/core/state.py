@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from msgspec import Struct, field, msgpack
 
 from kmwatch.core.account import Account
+from kmwatch.core.feed import Feed
 from kmwatch.core.lines import Line
 from kmwatch.core.model import Micros
 from kmwatch.core.order import Waiting
@@ -40,6 +41,7 @@ class _Meta(Struct):
     segments: int = 0  # rows of waiting records and closed keys ever written
     line: int = 0  # number of the latest line of a proxy or web server
     skews: Skews = field(default_factory=Skews)
+    feed: Feed = field(default_factory=Feed)
 
 
 _meta = msgpack.Decoder(_Meta).decode
@@ -157,6 +159,7 @@ class Memory:
             self._segments,
             engine.join.number,
             engine.join.skews,
+            engine.feed,
         )
         return msgpack.encode(meta)
 
@@ -165,6 +168,7 @@ class Memory:
         engine.order.restore(waits, meta.frontier)
         engine.watermark.value, engine.watermark.seen = meta.watermark, meta.seen
         engine.join.skews.samples = meta.skews.samples
+        engine.feed = meta.feed
         self._segments = meta.segments
         for name in engine.account.__struct_fields__:  # the detector writes to this very object
             setattr(engine.account, name, getattr(meta.account, name))

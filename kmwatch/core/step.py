@@ -7,15 +7,17 @@ findings, however the records were batched and in whatever order they arrived wi
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from msgspec import Struct, field
 
 from kmwatch.core.account import Account, Tally, count
 from kmwatch.core.detect import Detector, Judged
+from kmwatch.core.feed import Feed
 from kmwatch.core.join import Join, Joined, Ready
-from kmwatch.core.model import Finding, Micros
+from kmwatch.core.model import HOUR, MINUTE, Finding, Micros, Witness
 from kmwatch.core.order import Order, Waiting
+from kmwatch.core.pulse import Expectation
 from kmwatch.core.record import AuditRecord, Decoded, Ignored, Rejected, Sighting
 from kmwatch.core.watermark import Watermark
 
@@ -36,21 +38,38 @@ class Engine:
     `take` the records of a batch, then `advance` once, then `work` until it says that nothing is left.
     """
 
-    def __init__(self, join: Join, order: Order, watermark: Watermark, detector: Detector, account: Account) -> None:
-        """Take the parts; `account` is the one the detector writes to."""
+    def __init__(
+        self,
+        join: Join,
+        order: Order,
+        watermark: Watermark,
+        detector: Detector,
+        account: Account,
+        witnesses: Mapping[Witness, Expectation] | None = None,
+    ) -> None:
+        """Take the parts; `account` is the one the detector writes to, `witnesses` those that are not absent."""
         self.join = join
         self.order = order
         self.watermark = watermark
         self.detector = detector
         self.account = account
+        self.feed = Feed()
+        self._witnesses = dict(witnesses or {})
         self._due: list[Waiting] = []
         self._at = 0  # how much of what is due is done
         self._now: Micros = order.frontier
         self._late = 0
         self._out = Output()
 
-    def take(self, stream: str, decoded: Sequence[Decoded]) -> list[tuple[int, Rejected]]:
+    def take(
+        self, stream: str, decoded: Sequence[Decoded], stamps: Sequence[Micros | None] = ()
+    ) -> list[tuple[int, Rejected]]:
         """Put decoded records of one stream in order, in the order they had there.
+
+        Args:
+            stream: where they stood.
+            decoded: what they say.
+            stamps: when each was written, as far as its transport tells; empty if it never does.
 
         Returns:
             The rejected ones with their numbers in `decoded`.
@@ -75,6 +94,8 @@ class Engine:
             first = records[0].observed_time if seen is None else seen
             watermark.seen[stream], late = self.order.put(stream, records, first, watermark.lateness)
             self._late += late
+        for number, _ in rejected:
+            self.feed.reject(stream, self._moment(stream, stamps[number] if stamps else None))
         return rejected
 
     def advance(self, at_end: Collection[str] = (), elapsed: Micros = 0) -> None:
@@ -109,7 +130,10 @@ class Engine:
         """The input has ended: work on all that waits, close joins and findings."""
         self._due, self._at = self.order.flush(), 0
         out, _ = self.work(len(self._due))
-        self.join.flush(max(self._now, self.order.frontier), self._ready)
+        now = max(self._now, self.order.frontier)
+        self.join.flush(now, self._ready)
+        if now > 0:
+            self._pulse(now + MINUTE)
         out.findings += self.detector.flush()
         return out
 
@@ -118,12 +142,20 @@ class Engine:
         join, ready = self.join, self._ready
         add, due_until, streams = join.add, join.due, self.account.streams
         joins: dict[Joined, int] = dict.fromkeys(Joined, 0)
-        now = self._now
-        for at, tie, _, stream, _, record in due:
+        now, feed = self._now, self.feed
+        minute, counts, heard = feed.next_minute, feed.records, feed.heard
+        for at, tie, slot, stream, _, record in due:
             if at > now:
+                if at >= minute:
+                    self._pulse(at)
+                    minute, counts = feed.next_minute, feed.records
                 now = at
                 if at >= join.next:
                     due_until(at, ready)
+            heard[slot] = now
+            counts[stream] = counts.get(stream, 0) + 1
+            if record.flags:
+                feed.skew(stream, record.flags)
             became = add(tie if record.key else "", record, stream, now, ready)
             joins[became] += 1
             if became is _DUPLICATE:
@@ -138,11 +170,25 @@ class Engine:
 
     def _pass_time(self, now: Micros) -> None:
         if now > self._now:
+            if now >= self.feed.next_minute and self.feed.pulsed is not None:
+                self._pulse(now)
             self._now = now
             self.join.due(now, self._ready)
         self.join.crowd(self._now, self._ready)
         if self._now > 0:
             self._out.findings += self.detector.tick(self._now)
+
+    def _pulse(self, now: Micros) -> None:
+        """Show the rules that watch the feed every whole minute up to `now`, after the events before it."""
+        for minute in self.feed.due(now):
+            self.join.due(minute - 1, self._ready)
+            self._out.findings += self.detector.pulse(self.feed.pulse(minute, self._witnesses))
+
+    def _moment(self, stream: str, stamp: Micros | None) -> Micros:
+        """About when a record that cannot be read was written: its transport's word, unless that is absurd."""
+        seen = self.watermark.seen.get(stream)
+        known = max(self._now, 0) if seen is None else seen
+        return known if stamp is None or abs(stamp - known) > HOUR else stamp
 
     def _ready(self, told: Ready) -> None:
         """Judge what the join tells, and settle the account of its records."""
@@ -153,7 +199,7 @@ class Engine:
             out.findings += self.detector.early(told.event)
             return
         self.account.events_made += 1
-        judged, findings = self.detector.observe(told.event, told.before)
+        judged, findings = self.detector.observe(told.event, told.before, again=told.again)
         out.judged.append(judged)
         if findings:
             out.findings += findings
@@ -163,5 +209,3 @@ class Engine:
         """Its parts have been brought to the state of the last commit."""
         self._now = self.order.frontier
         self.detector.restored()
-
-

@@ -36,7 +36,10 @@ class Testimony:
         audits = [r for r in records if isinstance(r, AuditRecord)]
         served = [r for r in records if isinstance(r, ServiceRecord)]
         lines = [r for r in records if isinstance(r, AccessRecord)]
-        self._audit, self._clashes = best_of(audits) if audits else (None, [])
+        self._audit: AuditRecord | None = None
+        self._clashes: list[str] = []
+        if audits:
+            self._audit, self._clashes = best_of(audits)
         self._end = _first([r for r in served if r.slot == Slot.SERVICE_END])
         self._notes = [r for r in served if r.slot == Slot.SERVICE_NOTE]
         self._service = self._end or _first(self._notes)

@@ -14,7 +14,8 @@ from kmwatch.core.model import HOUR, MINUTE, AuditEvent, Failure, Kind, Micros, 
 from kmwatch.core.pulse import Pulse
 from kmwatch.core.rules.base import Case, Hit, Meta, Settings
 from kmwatch.core.rules.counting import MOST_CITED, MOST_TOLD, Buckets, Recent, Sparing
-from kmwatch.core.rules.silence import Silence
+from kmwatch.core.rules.silence import LACKING, Silence
+from kmwatch.core.traffic import EventClass, Traffic
 
 META = Meta(
     "KMW-025",
@@ -27,9 +28,18 @@ META = Meta(
 )
 TOLERATED: Final = 200  # one request in so many may lack its record: 0.5 %
 _FLAGS = ("audit_missing", "response_missing")
-_ALL, _LACKING = 0, 1
 _KEY = "trail"
 _CADF = Witness.CADF  # looking a member up in its enum costs more than using it
+
+
+def _audited(of: EventClass) -> bool:
+    """Requests that the audit trail shows."""
+    return _CADF in of.seen_in
+
+
+def _lost(of: EventClass) -> bool:
+    """Requests that it should show."""
+    return "audit_missing" in of.flags
 
 
 class AuditGap:
@@ -40,39 +50,38 @@ class AuditGap:
     """
 
     meta = META
+    flags = frozenset({*_FLAGS, *LACKING})
 
     def __init__(self, settings: Settings, limit: int) -> None:
         """Take threshold and window; the window is also how long a witness may be silent."""
-        self._threshold, self._minutes = settings.threshold, settings.window / MINUTE
-        self._requests = Buckets("KMW-025/requests", 2, settings.window, limit)
+        self._threshold, self._window = settings.threshold, settings.window
+        self._traffic = Traffic()
+        self._lacking = Buckets("KMW-025/lacking-count", 1, settings.window, limit)
         self._gaps = Recent("KMW-025/gaps", MOST_CITED, settings.window, limit)
-        self._began: Keyed[Micros] = Keyed("KMW-025/began", int, limit)
         self._told = Sparing("KMW-025/told", MOST_TOLD, limit)
         self._silence = Silence(settings.severity, settings.window)
+
+    def shares(self, traffic: Traffic) -> None:
+        """Ask for all requests that the trail has or should have."""
+        self._traffic = traffic
+        traffic.keep(self._window)
 
     def applies(self, kind: Kind, outcome: Outcome, failure: Failure | None) -> bool:  # noqa: ARG002
         """Everything."""
         return True
 
     def observe(self, case: Case) -> Iterable[Hit]:
-        """Count a request that the audit trail has, or should have."""
+        """Count a request that the audit trail lacks."""
         event, before = case.event, case.before
+        lacks = self._lacks(event)
         if before is not None:
-            self._fill(before, self._lacks(event))
+            self._fill(before, lacks)
             return ()
-        at, lacks = event.observed_time, None
-        if event.flags:
-            self._silence.observe(case)
-            lacks = self._lacks(event)
-        if _CADF in event.seen_in:
-            if self._began.get(_KEY) is None:
-                self._began.put(_KEY, event.event_time)
-        elif lacks is None:
-            return ()
-        self._requests.add(_KEY, at, _ALL)
+        self._silence.observe(case)
         if lacks is None:
             return ()
-        self._requests.add(_KEY, at, _LACKING)
+        at = event.observed_time
+        self._lacking.add(_KEY, at, 0)
         self._gaps.add(_KEY, at, case.citation)
         hits = self._judge(at)
         return hits if hits and self._told.allows(_KEY, at) else ()
@@ -91,35 +100,36 @@ class AuditGap:
         """What the audit trail lacks of a request."""
         flag = next((flag for flag in _FLAGS if flag in event.flags), None)
         if flag == "audit_missing":
-            began = self._began.get(_KEY)
+            began = self._traffic.began.get(_CADF)
             return flag if began is not None and event.event_time >= began else None
         return flag
 
     def _fill(self, before: AuditEvent, lacks: str | None) -> None:
         """Late evidence: a gap that is none any more counts no more."""
         if lacks is None and before.flags and self._lacks(before) is not None:
-            self._requests.add(_KEY, before.observed_time, _LACKING, -1)
+            self._lacking.add(_KEY, before.observed_time, 0, -1)
             self._gaps.drop(_KEY, before.event_id)
 
     def _judge(self, at: Micros) -> tuple[Hit, ...]:
-        requests, lacking = self._requests.sums(_KEY, at)
+        (lacking,) = self._lacking.sums(_KEY, at)
         cited = self._gaps.within(_KEY, at)
-        if lacking < self._threshold or lacking * TOLERATED <= requests or not cited:
+        if lacking < self._threshold or not cited:
+            return ()
+        requests = max(lacking, sum(self._traffic.within(self._window, at, (_audited, _lost))))
+        if lacking * TOLERATED <= requests:
             return ()
         reason = next(flag for flag in _FLAGS if flag in cited[-1].flags)
         what = "no audit event" if reason == "audit_missing" else "no answer in the audit trail"
-        message = (
-            f"{lacking} of {requests} requests within {self._minutes:g} min lack audit records; the last has {what}"
-        )
+        message = f"{lacking} of {requests} requests within {self._window / MINUTE:g} min lack audit records; the last has {what}"
         return (Hit(_KEY, cited, message, reason=reason, subject=Witness.CADF.value),)
 
     def states(self) -> Iterable[Keyed[Any]]:
-        """The counts, the gaps to cite, when the trail began, and the witnesses."""
-        own = (self._requests.state, self._gaps.state, self._began, self._told.state)
+        """The count, the gaps to cite, and the witnesses."""
+        own = (self._lacking.state, self._gaps.state, self._told.state)
         return (*own, *self._silence.states())
 
     def forget(self, now: Micros) -> None:
         """Let go of what is out of the window."""
-        self._requests.forget(now)
+        self._lacking.forget(now)
         self._gaps.forget(now)
         self._told.forget(now)

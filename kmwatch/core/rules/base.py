@@ -22,6 +22,7 @@ from kmwatch.core.model import (
     Severity,
 )
 from kmwatch.core.pulse import Pulse
+from kmwatch.core.traffic import Traffic
 
 _LONGEST, _KEPT = 256, 192  # characters of a client's text
 
@@ -123,6 +124,21 @@ class Watcher(Protocol):
 
     def pulse(self, pulse: Pulse) -> Iterable[Hit]:
         """Look at the feed, at each whole minute of event time, in order with the events."""
+
+
+@runtime_checkable
+class Flagged(Protocol):
+    """A rule that concerns itself only with events that carry one of some flags."""
+
+    flags: frozenset[str]
+
+
+@runtime_checkable
+class Sharer(Protocol):
+    """A rule about shares: it asks how many requests of a class there were in all, and need not see each."""
+
+    def shares(self, traffic: Traffic) -> None:
+        """Take what counts them, and say for how long it must be able to tell (`Traffic.keep`)."""
 
 
 @runtime_checkable

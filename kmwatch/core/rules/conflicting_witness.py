@@ -37,6 +37,7 @@ class ConflictingWitness:
     """One finding a caller."""
 
     meta = META
+    flags = frozenset(_TOLD)
 
     def __init__(self, limit: int) -> None:
         """Be sparing with at most `limit` callers."""
@@ -49,7 +50,7 @@ class ConflictingWitness:
     def observe(self, case: Case) -> Iterable[Hit]:
         """Hit when the witnesses of this request contradict each other."""
         event = case.event
-        found = _contradictions(event) if event.flags else []
+        found = _contradictions(event)
         if not found or not self._told.allows(case.caller, event.observed_time):
             return ()
         how = "; ".join(_TOLD[flag] for flag in found)

@@ -26,6 +26,7 @@ class LegacyRead(Stateless):
     """An old client is declared: the entry that explains its reads says `legacy: true`, and should expire."""
 
     meta = META
+    flags = frozenset({"legacy_read"})
 
     def __init__(self, settings: Settings) -> None:
         """Need no setting of its own."""
@@ -37,7 +38,7 @@ class LegacyRead(Stateless):
     def observe(self, case: Case) -> Iterable[Hit]:
         """Hit unless the declaration that explains the read allows the old way."""
         match = case.match
-        if "legacy_read" not in case.event.flags:
+        if self.flags.isdisjoint(case.event.flags):
             return ()
         if match is not None and match.explained and case.declarations.allows_legacy(match.declaration):
             return ()

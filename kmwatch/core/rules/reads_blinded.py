@@ -13,7 +13,8 @@ from kmwatch.core.keyed import Keyed
 from kmwatch.core.model import HOUR, MINUTE, Failure, Kind, Micros, Mode, Outcome, Severity, Witness
 from kmwatch.core.pulse import Pulse
 from kmwatch.core.rules.base import Case, Hit, Meta, Settings
-from kmwatch.core.rules.counting import Buckets, Recent
+from kmwatch.core.rules.counting import Recent
+from kmwatch.core.traffic import EventClass, Traffic
 
 META = Meta(
     "KMW-026",
@@ -40,10 +41,25 @@ CHANGES = frozenset(
         Kind.ADMINISTRATION,
     }
 )
-_CHANGES, _CONFIRMED, _READS, _LACKING = range(4)
 _KEY = "reads"
 _CITED = 8
 _CADF = Witness.CADF  # looking a member up in its enum costs more than using it
+
+
+def _changes(of: EventClass) -> bool:
+    return of.kind in CHANGES and _CADF in of.seen_in
+
+
+def _confirmed(of: EventClass) -> bool:
+    return _changes(of) and len(of.seen_in) > 1
+
+
+def _reads(of: EventClass) -> bool:
+    return of.kind in READS and _CADF in of.seen_in
+
+
+def _lacking(of: EventClass) -> bool:
+    return of.kind in READS and "audit_missing" in of.flags
 
 
 class ReadsBlinded:
@@ -54,34 +70,31 @@ class ReadsBlinded:
     """
 
     meta = META
+    flags = frozenset({"audit_missing"})
 
     def __init__(self, settings: Settings, limit: int) -> None:
         """Take threshold (changes) and window."""
         self._threshold, self._window = settings.threshold, settings.window
-        self._seen = Buckets("KMW-026/seen", 4, settings.window, limit)
+        self._traffic = Traffic()
         self._lacking = Recent("KMW-026/lacking", _CITED, settings.window, limit)
         self._since: Keyed[Micros] = Keyed("KMW-026/since", int, limit)
 
+    def shares(self, traffic: Traffic) -> None:
+        """Ask for reads and changes."""
+        self._traffic = traffic
+        traffic.keep(self._window)
+
     def applies(self, kind: Kind, outcome: Outcome, failure: Failure | None) -> bool:  # noqa: ARG002
-        """Reads and changes, granted or not."""
-        return kind in READS or kind in CHANGES
+        """Reads, granted or not."""
+        return kind in READS
 
     def observe(self, case: Case) -> Iterable[Hit]:
-        """Count what the audit trail shows, and what it should have shown."""
+        """Remember a read that the audit trail should have shown."""
         event, before = case.event, case.before
-        audited, at = _CADF in event.seen_in, event.observed_time
-        if before is not None and (_CADF in before.seen_in or not audited):
-            return ()  # counted then
-        if event.kind in CHANGES:
-            if audited:
-                self._seen.add(_KEY, at, _CHANGES)
-                if len(event.seen_in) > 1:
-                    self._seen.add(_KEY, at, _CONFIRMED)
-        elif audited:
-            self._seen.add(_KEY, at, _READS)
-        elif "audit_missing" in event.flags:
-            self._seen.add(_KEY, at, _LACKING)
-            self._lacking.add(_KEY, at, case.citation)
+        if before is None:
+            self._lacking.add(_KEY, event.observed_time, case.citation)
+        elif _CADF in event.seen_in:
+            self._lacking.drop(_KEY, event.event_id)
         return ()
 
     def pulse(self, pulse: Pulse) -> Iterable[Hit]:
@@ -91,7 +104,8 @@ class ReadsBlinded:
             self._since.put(_KEY, since := pulse.now)
         if pulse.now - since < self._window:
             return ()
-        changes, confirmed, reads, lacking = self._seen.sums(_KEY, pulse.now)
+        tests = (_changes, _confirmed, _reads, _lacking)
+        changes, confirmed, reads, lacking = self._traffic.within(self._window, pulse.now, tests)
         if changes < self._threshold or reads:
             return ()
         if not lacking and confirmed * 2 > changes:
@@ -105,10 +119,9 @@ class ReadsBlinded:
         return (Hit(_KEY, cited, f"{shown}; {why}", None, reason, None, pulse.now, Witness.CADF.value),)
 
     def states(self) -> Iterable[Keyed[Any]]:
-        """The counts, the reads to cite, and since when all is watched."""
-        return (self._seen.state, self._lacking.state, self._since)
+        """The reads to cite, and since when all is watched."""
+        return (self._lacking.state, self._since)
 
     def forget(self, now: Micros) -> None:
         """Let go of what is out of the window."""
-        self._seen.forget(now)
         self._lacking.forget(now)

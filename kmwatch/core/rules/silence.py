@@ -18,7 +18,7 @@ from kmwatch.core.rules.base import Case, Hit
 from kmwatch.core.rules.counting import Recent
 
 REASON: Final = "witness_silent"
-_LACKING = {  # flag of an event that a witness should have told of -> the witness
+LACKING = {  # flag of an event that a witness should have told of -> the witness
     "audit_missing": Witness.CADF,
     "service_log_missing": Witness.SERVICE_LOG,
     "access_log_missing": Witness.ACCESS_LOG,
@@ -48,7 +48,7 @@ class Silence:
     def observe(self, case: Case) -> None:
         """Note what a request that has flags lacks."""
         for flag in case.event.flags:
-            witness = _LACKING.get(flag)
+            witness = LACKING.get(flag)
             if witness is not None:
                 self._lacking.add(witness.value, case.event.observed_time, case.citation)
 

@@ -52,6 +52,8 @@ class UnexpectedNetwork:
     def __init__(self, limit: int, network: Network) -> None:
         """Take the declared networks; be sparing with at most `limit` addresses."""
         self._network = network
+        if not network.management:
+            self.flags = frozenset({"past_proxy", "plain_http"})
         self._told = Sparing("KMW-024/told", MOST_CITED, limit)
 
     def applies(self, kind: Kind, outcome: Outcome, failure: Failure | None) -> bool:  # noqa: ARG002
@@ -62,8 +64,6 @@ class UnexpectedNetwork:
     def observe(self, case: Case) -> Iterable[Hit]:
         """Hit when the way that the request took is not the declared one."""
         event = case.event
-        if not event.flags and not self._network.management:
-            return ()
         reasons = self._reasons(event)
         if not reasons or event.path in _HEALTH:
             return ()

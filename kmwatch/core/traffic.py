@@ -1,0 +1,135 @@
+"""How many requests there were of each class: what shares are shares of.
+
+Rules that ask "how many of all" do not look at each request; they ask here. A class is all that decides which rules
+an event concerns, so that counting one costs the detector a single addition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from kmwatch.core.keyed import Keyed
+from kmwatch.core.model import SECOND, AuditEvent, Failure, Kind, Micros, Outcome, Witness
+
+_STEPS = 60  # a span's counts are exact to a sixtieth of the longest
+_MOST = 2048  # classes counted apart; flags are a closed set, so that more is somebody's play
+
+
+class EventClass(NamedTuple):
+    """All that decides which rules an event concerns."""
+
+    kind: Kind
+    outcome: Outcome
+    failure: Failure | None
+    seen_in: tuple[Witness, ...]
+    flags: tuple[str, ...]
+
+
+def class_of(event: AuditEvent) -> EventClass:
+    """The class of an event."""
+    return EventClass(event.kind, event.outcome, event.failure, event.seen_in, event.flags)
+
+
+class Counter:
+    """The events of one class in the current step."""
+
+    __slots__ = ("count", "of")
+
+    def __init__(self, of: EventClass) -> None:
+        """Count from 0."""
+        self.of = of
+        self.count = 0
+
+
+Wanted = Callable[[EventClass], bool]
+_Step = list[tuple[EventClass, int]]
+
+
+class Traffic:
+    """Counts of the latest steps, in the order in which events are told."""
+
+    def __init__(self) -> None:
+        """Keep nothing until somebody says for how long."""
+        self.turn: Micros = -(2**62)  # when the current step ends; whoever counts later calls `fold` first
+        self.began: Keyed[Micros] = Keyed("traffic/began", int, len(Witness))
+        self._steps: Keyed[_Step] = Keyed("traffic/steps", _Step, 2 * _STEPS)
+        self._now: dict[EventClass, Counter] = {}
+        self._step: Micros = SECOND
+        self._number = 0
+        self._kept = 0
+
+    def keep(self, span: Micros) -> None:
+        """Be able to tell of this span; called before anything is counted."""
+        self._step = max(self._step, span // _STEPS)
+        self._kept = max(self._kept, -(-span // self._step))
+
+    def counter(self, of: EventClass, event_time: Micros) -> Counter:
+        """The counter of a class; add to its `count`.
+
+        Args:
+            of: the class.
+            event_time: of its first event, from which each witness's word counts.
+        """
+        for witness in of.seen_in:
+            if self.began.get(witness) is None:
+                self.began.put(witness, event_time)
+        known = self._now.get(of)
+        if known is None:
+            if len(self._now) >= _MOST:
+                of = of._replace(flags=())
+            known = self._now.setdefault(of, Counter(of))
+        return known
+
+    def fold(self, at: Micros) -> None:
+        """Begin the step that this time lies in."""
+        self._write()
+        for counter in self._now.values():
+            counter.count = 0
+        self._number = at // self._step
+        self.turn = (self._number + 1) * self._step
+        for key in [key for key, _ in self._steps.items() if int(key) < self._number - self._kept]:
+            self._steps.pop(key)
+
+    def move(self, before: AuditEvent, now: AuditEvent) -> None:
+        """An event that was counted is told again: it counts as what it is now, where it was."""
+        key = str(before.observed_time // self._step)
+        if int(key) == self._number:
+            self.counter(class_of(before), before.event_time).count -= 1
+            self.counter(class_of(now), now.event_time).count += 1
+        elif (step := self._steps.get(key)) is not None:
+            counts = dict(step)
+            for of, more in ((class_of(before), -1), (class_of(now), 1)):
+                counts[of] = counts.get(of, 0) + more
+            self._steps.put(key, list(counts.items()))
+
+    def within(self, span: Micros, at: Micros, wanted: Iterable[Wanted]) -> list[int]:
+        """How many events of the wanted classes there were in the span that ends at this time."""
+        self._write()
+        since, tests = (at - span) // self._step, list(wanted)
+        out = [0] * len(tests)
+        for key, step in self._steps.items():
+            if int(key) > since:
+                for of, count in step:
+                    for number, test in enumerate(tests):
+                        if test(of):
+                            out[number] += count
+        return out
+
+    def states(self) -> Iterable[Keyed[object]]:
+        """The counts, and when each witness first told of anything; the current step included."""
+        self._write()
+        return (self._steps, self.began)  # type: ignore[return-value]  # read by name and bytes only
+
+    def restored(self) -> None:
+        """Go on in the step of the last commit."""
+        latest = max((int(key) for key, _ in self._steps.items()), default=None)
+        if latest is not None:
+            self._number, self.turn = latest, (latest + 1) * self._step
+            for of, count in self._steps.get(str(latest)) or ():
+                self._now.setdefault(of, Counter(of)).count = count
+
+    def _write(self) -> None:
+        counted = [(counter.of, counter.count) for counter in self._now.values() if counter.count]
+        if counted and counted != self._steps.get(str(self._number)):
+            self._steps.put(str(self._number), counted)
