@@ -6,13 +6,15 @@ import os
 import socket
 import ssl
 from collections.abc import Mapping, Sequence
+from datetime import UTC
 from typing import get_args
+from zoneinfo import ZoneInfo
 
 from kmwatch.clock import Clock
 from kmwatch.config.settings import Settings
 from kmwatch.config.sinks import Facility
 from kmwatch.config.sinks import Sink as SinkSettings
-from kmwatch.config.sources import Kafka, Security
+from kmwatch.config.sources import Form, Kafka, Security
 from kmwatch.core.account import Account
 from kmwatch.core.constraint import ranges
 from kmwatch.core.declaration import Declarations
@@ -28,7 +30,7 @@ from kmwatch.core.rules.unexpected_network import Network
 from kmwatch.core.step import Engine
 from kmwatch.core.watermark import Watermark
 from kmwatch.pipeline import Router
-from kmwatch.ports import Sink, Source, SourceError
+from kmwatch.ports import Decode, Sink, Source, SourceError
 from kmwatch.sinks.file import FileSink
 from kmwatch.sinks.stdout import StdoutSink
 from kmwatch.sinks.syslog import SyslogSink
@@ -36,6 +38,8 @@ from kmwatch.sources.file import FileSource
 from kmwatch.sources.kafka import KafkaSource
 from kmwatch.sources.merged import MergedSource
 from kmwatch.store.sqlite import SqliteStore
+from kmwatch.wire.decode import Options, Reader
+from kmwatch.wire.haproxy import Captures
 from kmwatch.wire.syslog import LOG_AUDIT
 
 _WAITING_MAX = 200_000  # events held back for their order; a partition that stalls must not fill the memory
@@ -122,16 +126,28 @@ def source(settings: Settings, clock: Clock, *, accept_gap: bool = False) -> Sou
     """The configured sources as one."""
     parts: list[Source] = []
     for given in settings.sources:
+        decode = reader(settings, given.form, given.zone).decode
         if given.kafka is not None:
-            parts.append(_kafka(given.kafka, clock, accept_gap=accept_gap))
+            parts.append(_kafka(given.kafka, clock, decode, accept_gap=accept_gap))
         elif given.file is not None:
-            parts.append(FileSource(given.file.paths, clock=clock, follow=given.file.follow))
+            parts.append(FileSource(given.file.paths, clock=clock, follow=given.file.follow, decode=decode))
     return parts[0] if len(parts) == 1 else MergedSource(parts)
 
 
-def files(paths: Sequence[str], clock: Clock) -> FileSource:
-    """A source of recordings that ends."""
-    return FileSource(paths, clock=clock)
+def files(paths: Sequence[str], clock: Clock, settings: Settings) -> FileSource:
+    """A source of recordings that ends; their lines are of the zone of the configured sources, if all have one."""
+    zones = {given.zone for given in settings.sources}
+    zone = zones.pop() if len(zones) == 1 else "UTC"
+    return FileSource(paths, clock=clock, decode=reader(settings, None, zone).decode)
+
+
+def reader(settings: Settings, form: Form | None, zone: str) -> Reader:
+    """Reads the records of one source."""
+    captures = [
+        tuple(name.lower() for name in names)
+        for names in (settings.proxy_log.request_captures, settings.proxy_log.response_captures)
+    ]
+    return Reader(Options(form, UTC if zone == "UTC" else ZoneInfo(zone), Captures(*captures)))
 
 
 def _sink(given: SinkSettings) -> Sink:
@@ -155,7 +171,7 @@ def _sink(given: SinkSettings) -> Sink:
     )
 
 
-def _kafka(given: Kafka, clock: Clock, *, accept_gap: bool) -> KafkaSource:
+def _kafka(given: Kafka, clock: Clock, decode: Decode, *, accept_gap: bool) -> KafkaSource:
     return KafkaSource(
         bootstrap=list(given.bootstrap),
         topics=list(given.topics),
@@ -165,6 +181,7 @@ def _kafka(given: Kafka, clock: Clock, *, accept_gap: bool) -> KafkaSource:
         session_timeout=given.session_timeout,
         security=_security(given.security),
         accept_gap=accept_gap,
+        decode=decode,
     )
 
 

@@ -29,6 +29,7 @@ from kmwatch.ports import (
     Begun,
     Claim,
     Commit,
+    Decode,
     Fenced,
     Move,
     Reassigned,
@@ -41,10 +42,11 @@ from kmwatch.ports import (
     StoreError,
 )
 from kmwatch.store.redact import redacted
-from kmwatch.wire.cadf import decode
+from kmwatch.wire.decode import Reader
 
 SLICE = 500  # records computed between two chances for the event loop: heartbeats, deliveries, HTTP
 _stream = attrgetter("stream")
+_detect = Reader().decode
 _RETRY_SECONDS = 1.0
 _CROWDED_SECONDS = 0.2
 
@@ -176,10 +178,6 @@ class Pipeline:
                 batch = await reading
                 if not batch.ended:
                     reading = self._read(session)  # the next batch comes while this one is computed
-                if not batch.records and not batch.ended and session.nothing_waits():
-                    if writing is not None and writing.done():
-                        await writing  # a fence must be heard of in quiet hours too
-                    continue
                 commit, crowded = await self._compute(session, batch), self._store.backlog() >= self._crowded
                 if writing is not None:
                     await writing
@@ -201,9 +199,9 @@ class Pipeline:
     async def _compute(self, session: _Session, batch: Batch) -> Commit | None:
         """Decode a batch, put it in order, and work on what is due, in slices; returns what to write, if anything."""
         engine, rejects, routed = session.engine, list[Reject](), list[Routed]()
-        changed = bool(batch.records)
+        changed, decode = bool(batch.records), batch.decode or _detect
         for start in range(0, len(batch.records), SLICE):
-            rejects += self._decode(engine, batch.records[start : start + SLICE])
+            rejects += self._decode(engine, decode, batch.records[start : start + SLICE])
             await asyncio.sleep(0)
         engine.advance(batch.at_end, batch.elapsed)
         over = False
@@ -219,13 +217,14 @@ class Pipeline:
             return None
         return Commit(session.moves(batch.records), session.memory.changes(), routed, rejects)
 
-    def _decode(self, engine: Engine, records: Sequence[Record]) -> list[Reject]:
+    def _decode(self, engine: Engine, decode: Decode, records: Sequence[Record]) -> list[Reject]:
         """Decode a slice, stream by stream; returns what could not be read."""
         rejects = []
         for stream, of_stream in groupby(records, key=_stream):
             part = list(of_stream)
             decoded = [decode(record.value, record.timestamp) for record in part]
-            rejects += [_reject(part[number], why) for number, why in engine.take(stream, decoded)]
+            stamps = [record.timestamp for record in part]
+            rejects += [_reject(part[number], why) for number, why in engine.take(stream, decoded, stamps)]
         return rejects
 
     async def _write(self, session: _Session, commit: Commit) -> None:
@@ -294,11 +293,6 @@ class _Session:
         moves = [Move(stream, self._positions.get(stream), offset) for stream, offset in nexts.items()]
         self._positions.update(nexts)
         return moves
-
-    def nothing_waits(self) -> bool:
-        """Whether the passing of time alone can change nothing."""
-        engine = self.engine
-        return not (engine.join.waits() or engine.order.waiting or engine.detector.is_waiting())
 
 
 def _reject(record: Record, result: Rejected) -> Reject:

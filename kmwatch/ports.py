@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from msgspec import Struct, field
 
 from kmwatch.core.model import Finding, Micros
+from kmwatch.core.record import Decoded
 from kmwatch.core.state import Row
+
+Decode = Callable[[bytes, Micros | None], Decoded]  # a record's value and stamp -> what it says
 
 
 class Record(Struct, frozen=True, gc=False):
@@ -93,6 +96,7 @@ class Batch(Struct):
     at_end: frozenset[str] = frozenset()  # streams with nothing more to read for now
     elapsed: Micros = 0  # clock time since the last record, if every stream is at its end
     ended: bool = False  # nothing will ever come again
+    decode: Decode | None = None  # how its source's records are read; None: each tells its form by itself
 
 
 class SourceError(Exception):

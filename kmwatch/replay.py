@@ -148,7 +148,7 @@ async def replay(
     """
     _check_outputs([path for path in (events, alerts, summary) if path is not None])
     clock = StillClock()
-    source: Source = assembly.files(paths, clock) if paths else assembly.source(loaded.settings, clock)
+    source: Source = assembly.files(paths, clock, loaded.settings) if paths else assembly.source(loaded.settings, clock)
     with TemporaryDirectory(prefix="kmwatch-replay-") as folder:
         recorder = Recorder(Path(folder), events=events is not None, alerts=alerts is not None, progress=progress)
         store = SqliteStore(Path(folder) / "state.db", "replay", clock.now)

@@ -7,9 +7,12 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from kmwatch.config.base import Model
+from kmwatch.config.times import ZoneName
 from kmwatch.config.values import ConfigPath, Credential, Duration, Glob, HostPort, Id
 
 Topic = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
+
+Form = Literal["cadf", "oslo_json", "kolla", "oslo_text", "uwsgi", "haproxy", "combined", "combined_proxy"]
 
 _SASL = ("sasl_plaintext", "sasl_ssl")
 _TLS = ("ssl", "sasl_ssl")
@@ -86,6 +89,10 @@ class Source(Model):
     """Topics of a Kafka cluster."""
     file: Files | None = None
     """Files of records, or standard input."""
+    form: Form | None = None
+    """The one form of its records, shippers' envelopes apart; without it, each record tells its own."""
+    zone: ZoneName = "UTC"
+    """IANA name of the time zone in which its lines are written, where they name none."""
 
     @model_validator(mode="after")
     def _one_kind(self) -> Source:

@@ -35,6 +35,9 @@ def _zone(value: str) -> str:
     return value
 
 
+ZoneName = Annotated[Text, AfterValidator(_zone)]
+
+
 def _day(value: object) -> str:
     return choice(value, list(DAYS))
 
@@ -53,7 +56,7 @@ class Hours(Model):
     """The first minute, HH:MM."""
     end: Clock = Field(default="24:00", alias="to", validate_default=True)
     """The minute after the last, HH:MM."""
-    timezone: Annotated[Text, AfterValidator(_zone)] = "UTC"
+    timezone: ZoneName = "UTC"
     """IANA name of the time zone."""
 
     @model_validator(mode="after")

@@ -18,7 +18,7 @@ from typing import BinaryIO, cast
 
 from kmwatch.clock import Clock
 from kmwatch.core.model import SECOND, Micros
-from kmwatch.ports import Batch, Begun, PositionError, Reassigned, Record, SourceError
+from kmwatch.ports import Batch, Begun, Decode, PositionError, Reassigned, Record, SourceError
 from kmwatch.wire.cadf import MAX_BYTES
 from kmwatch.wire.recorded import known, readable, unwrap
 
@@ -112,7 +112,15 @@ class _Reader:
 class FileSource:
     """See `ports.Source`. Streams are named file:<path>."""
 
-    def __init__(self, paths: Sequence[str], *, clock: Clock, follow: bool = False, lines: int = _LINES) -> None:
+    def __init__(
+        self,
+        paths: Sequence[str],
+        *,
+        clock: Clock,
+        follow: bool = False,
+        lines: int = _LINES,
+        decode: Decode | None = None,
+    ) -> None:
         """Describe what to read.
 
         Args:
@@ -120,8 +128,10 @@ class FileSource:
             clock: for the pace of event time at the end of followed files.
             follow: wait for more at the end of a file instead of ending.
             lines: most lines of one read.
+            decode: how records are read; see `ports.Batch`.
         """
         self._paths, self._clock, self._follow, self._lines = list(paths), clock, follow, lines
+        self._decode = decode
         self._readers: dict[str, _Reader] = {}
         self._chosen: list[str] = []
         self._moved = clock.monotonic()
@@ -161,7 +171,7 @@ class FileSource:
             lines = await asyncio.to_thread(reader.read, self._lines)
             if lines:
                 self._moved = self._clock.monotonic()
-                return Batch(_records(stream, lines), self._ends())
+                return Batch(_records(stream, lines), self._ends(), decode=self._decode)
             tried.add(stream)
         return await self._nothing()
 

@@ -24,7 +24,7 @@ from aiokafka.errors import (
 
 from kmwatch.clock import Clock
 from kmwatch.core.model import SECOND, Micros
-from kmwatch.ports import Batch, Begun, PositionError, Reassigned, Record, SourceError
+from kmwatch.ports import Batch, Begun, Decode, PositionError, Reassigned, Record, SourceError
 from kmwatch.sources.assignor import SingleActive
 from kmwatch.sources.pace import Pace
 from kmwatch.sources.positions import Known, decide, partition_of, stream_of
@@ -80,6 +80,7 @@ class KafkaSource:
         max_records: int = 5000,
         stuck_after: float = 300.0,
         accept_gap: bool = False,
+        decode: Decode | None = None,
     ) -> None:
         """Describe the consumer; `assigned` connects it.
 
@@ -95,7 +96,9 @@ class KafkaSource:
             stuck_after: seconds without progress in spite of lag after which `read` gives up (known in aiokafka
                 after broker restarts); whoever supervises the process starts it again.
             accept_gap: go on where records are missing, and count them, instead of refusing.
+            decode: how records are read; see `ports.Batch`.
         """
+        self._decode = decode
         self._assignor = SingleActive.for_consumer()
         self._consumer: AIOKafkaConsumer | None = None
         self._arguments = {
@@ -313,7 +316,7 @@ class KafkaSource:
         at_end = self._ends() & {stream_of(part) for part in self._parts if now - self._spoke[part] >= _QUIET_SECONDS}
         if records:
             self._moved = now
-            return Batch(records, at_end)
+            return Batch(records, at_end, decode=self._decode)
         if len(at_end) == len(self._parts):
             return Batch(records, at_end, int((now - self._moved) * SECOND))
         if now - self._moved > self._stuck_after and sum(self.lag().values()) > 0:

@@ -56,7 +56,7 @@ class MergedSource:
         ended = len(self._last) == len(self._sources) and all(last.ended for last in self._last.values())
         quiet = len(self._at_end()) == sum(map(len, self._streams))
         elapsed = min(last.elapsed for last in self._last.values()) if quiet else 0
-        return Batch(batch.records, self._at_end(), elapsed, ended)
+        return Batch(batch.records, self._at_end(), elapsed, ended, batch.decode)
 
     async def committed(self, positions: Mapping[str, int]) -> None:
         """Tell each what is its own."""

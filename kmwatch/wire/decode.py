@@ -16,14 +16,14 @@ from msgspec import Struct
 
 from kmwatch.core.model import Micros
 from kmwatch.core.record import Decoded, Ignored, Rejected, RejectReason, Slot
-from kmwatch.wire import cadf, combined, haproxy, uwsgi
+from kmwatch.wire import cadf, combined, haproxy, oslo_json, oslo_text, uwsgi
 from kmwatch.wire.cadf import MAX_BYTES
 from kmwatch.wire.envelope import DEPTH, Kind, peel
 from kmwatch.wire.framing import peel as unframe
 from kmwatch.wire.haproxy import Captures
 
 _TextDecoder = Callable[[str, tzinfo, str | None], Decoded | None]  # line, zone, host; None: of another form
-_JsonDecoder = Callable[[bytes, tzinfo], Decoded]
+_JsonDecoder = Callable[[bytes, tzinfo, Micros | None], Decoded]  # value, zone, stamp of the transport
 _NOTIFICATION = b'{"oslo.'  # how oslo.messaging begins every message: the hot path
 _JSON_FORMS: Final = {"cadf": Kind.CADF, "oslo_json": Kind.OSLO_JSON, "kolla": Kind.KOLLA}
 
@@ -59,8 +59,12 @@ _TEXT_FORMS: Final[dict[str, _TextDecoder]] = {
     "combined": _as_access,
     "combined_proxy": _as_proxy,
 }
-_JSON_DECODERS: Final[dict[Kind, _JsonDecoder]] = {}
-FORMS: Final = (*_JSON_FORMS, *_TEXT_FORMS)
+_JSON_DECODERS: Final[dict[Kind, _JsonDecoder]] = {
+    Kind.OSLO_JSON: oslo_json.decode,
+    Kind.KOLLA: oslo_json.decode_parsed,
+}
+_SERVICE = "oslo_text"  # the service's own log; tried first, for it has the most lines
+FORMS: Final = (*_JSON_FORMS, _SERVICE, *_TEXT_FORMS)
 _DETECTED: Final = tuple(form for form in _TEXT_FORMS if form != "combined_proxy")  # in this order
 
 
@@ -75,7 +79,7 @@ class Reader:
         self._options, self._form, self._zone = options, form, options.zone
         decoders: dict[str, _TextDecoder] = {**_TEXT_FORMS, "haproxy": self._haproxy}
         self._decoders = [decoders[name] for name in (_DETECTED if form is None else (form,)) if name in decoders]
-        self._notifications = form in (None, "cadf")
+        self._notifications, self._service = form in (None, "cadf"), form in (None, _SERVICE)
 
     def decode(self, value: bytes, stamp: Micros | None) -> Decoded:
         """Read one record.
@@ -114,7 +118,7 @@ class Reader:
         decode = _JSON_DECODERS.get(kind)
         if decode is None or (form is not None and _JSON_FORMS.get(form) is not kind):
             return Rejected(RejectReason.UNKNOWN_FORM, _unknown_to(form, "JSON"))
-        return decode(mended, self._zone)
+        return decode(mended, self._zone, stamp)
 
     def _line(self, value: bytes, stamp: Micros | None, depth: int, host: str | None) -> Decoded:
         """One line of text, with or without framing."""
@@ -130,16 +134,23 @@ class Reader:
             return Ignored.EMPTY
         if line[0] == "{" and depth > 0:
             return self._any(line.encode("utf-8", "replace"), stamp, depth - 1, host)
-        zone = self._zone
-        for decode in self._decoders:
-            found = decode(line, zone, host)
-            if found is not None:
-                return found
+        if (found := self._told(line, stamp, host)) is not None:
+            return found
         if uwsgi.is_noise(line):
             return Ignored.NOT_A_REQUEST
         if _continues(message):
             return Ignored.CONTINUATION
         return Rejected(RejectReason.UNKNOWN_FORM, _unknown_to(self._form, "text"))
+
+    def _told(self, line: str, stamp: Micros | None, host: str | None) -> Decoded | None:
+        """What the first form says that the line is of."""
+        zone = self._zone
+        if self._service and (found := oslo_text.decode(line, zone, stamp)) is not None:
+            return found
+        for decode in self._decoders:
+            if (found := decode(line, zone, host)) is not None:
+                return found
+        return None
 
     def _haproxy(self, line: str, zone: tzinfo, host: str | None) -> Decoded | None:
         return haproxy.decode(line, zone, self._options.captures, host)

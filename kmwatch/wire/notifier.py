@@ -11,30 +11,20 @@ from __future__ import annotations
 import ast
 import re
 
-import msgspec
-from msgspec import Struct
-
 from kmwatch.core.model import Micros
 from kmwatch.core.record import Decoded, Ignored, Rejected, RejectReason
 from kmwatch.wire import cadf
-from kmwatch.wire.times import UTC_ZONE, naive
 
 MAX_REPR = 256 * 1024  # characters; a server's limit on headers keeps real ones below 64 KiB
-_MAX_DEPTH = 40  # brackets open at once; a CADF event has 5
 _DRIVER = "oslo.messaging.notification."
 _AUDIT = "keystonemiddleware.audit"
-# As repr writes: no operators, no f-strings or bytes, only the escapes it uses, so nothing for a compiler to stumble over.
+# As repr writes: no operators, f-strings or bytes, only the escapes it uses; nothing for a compiler to stumble over.
 _ESCAPE = r"\\(?:[\\'\"nrt]|x[0-9a-f]{2}|u[0-9a-f]{4}|U00[0-9a-f]{6})"
 _STRING = rf"'(?:[^'\\\n]|{_ESCAPE})*+'|\"(?:[^\"\\\n]|{_ESCAPE})*+\""
-_HEAD = re.compile(rf"Event type: ([^ ,]{{1,100}}), Context: (?:\{{(?:[^'\"{{}}]|{_STRING})*+\}}|None), Payload: (?={{)")
+_HEAD = re.compile(
+    rf"Event type: ([^ ,]{{1,100}}), Context: (?:\{{(?:[^'\"{{}}]|{_STRING})*+\}}|None), Payload: (?={{)"
+)
 _LITERAL = re.compile(rf"(?:[{{}}\[\](),: ]|{_STRING}|None|True|False|-?[0-9]{{1,20}}(?:\.[0-9]{{1,20}})?)*+")
-
-
-class _Stamped(Struct, gc=False):
-    timestamp: str | None = None
-
-
-_stamped = msgspec.json.Decoder(_Stamped).decode
 
 
 def carries(logger: str) -> bool:
@@ -42,33 +32,26 @@ def carries(logger: str) -> bool:
     return logger.startswith(_DRIVER) or logger == _AUDIT
 
 
-def read(logger: str, message: str, at: Micros | None) -> Decoded:
+def read(logger: str, message: str, stamp: Micros | None) -> Decoded:
     """Read an audit event.
 
     Args:
         logger: one that `carries` says yes to.
         message: the line's message, of any content.
-        at: when the line was written, if known. A notification's own stamp, which is UTC, is preferred.
+        stamp: when the transport got it, if known; see `cadf.decode`. The line's own time adds nothing to what the
+            event says, and may be in any zone.
 
     Returns:
         The audit record, or why there is none. Never raises.
     """
     if logger == _AUDIT:
-        return _repr(message, at)
+        return _repr(message, stamp)
     if not logger.startswith("audit.", len(_DRIVER)):
         return Ignored.NOT_AUDIT
-    return cadf.decode_message(message, _stamp(message, at))
+    return cadf.decode_message(message, stamp)
 
 
-def _stamp(message: str, at: Micros | None) -> Micros | None:
-    try:
-        text = _stamped(message).timestamp
-        return at if text is None else naive(text, UTC_ZONE)
-    except (msgspec.DecodeError, ValueError, RecursionError):
-        return at
-
-
-def _repr(message: str, at: Micros | None) -> Decoded:
+def _repr(message: str, stamp: Micros | None) -> Decoded:
     if not message.startswith("Event type: "):
         return Ignored.NO_EVIDENCE
     if len(message) > MAX_REPR:
@@ -77,19 +60,10 @@ def _repr(message: str, at: Micros | None) -> Decoded:
     if head is None:
         return Rejected(RejectReason.BAD_LINE, "an audit event's line is cut or damaged")
     payload = message[head.end() :]
-    if _LITERAL.fullmatch(payload) is None or _depth(payload) > _MAX_DEPTH:
+    if _LITERAL.fullmatch(payload) is None:
         return Rejected(RejectReason.BAD_LINE, "an audit event's payload is no literal, or cut")
     try:
-        event = ast.literal_eval(payload)
+        event = ast.literal_eval(payload)  # its own limit on open brackets is 200
     except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):  # TypeError: a dict as a dict's key
         return Rejected(RejectReason.BAD_LINE, "an audit event's payload is no literal")
-    return cadf.decode_object({"event_type": head[1], "payload": event}, at)
-
-
-def _depth(payload: str) -> int:
-    """The most brackets open at once, at worst too many: those inside strings count."""
-    depth = most = 0
-    for found in _BRACKETS.finditer(payload):
-        depth += 1 if found[0] in "{[(" else -1
-        most = max(most, depth)
-    return most
+    return cadf.decode_object({"event_type": head[1], "payload": event}, stamp)

@@ -12,6 +12,7 @@ point of the API; where the URL names that more than once, nobody can say which 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final
 
 from msgspec import Struct
@@ -31,17 +32,48 @@ _END = "Processed request: "
 _PAYLOAD = "Retrieved secret payload"
 _LEGACY = re.compile(r"Decrypted secret ([^ ]{1,64}) requested using deprecated API call\.(?:: |\Z)")
 _LEGACY_HEAD = "Decrypted secret "
-# The operation is one of Barbican's own (letters, spaces, brackets); a message that quotes a client says "issue seen - "
+# The operation is one of Barbican's own (letters, spaces, brackets); a message that quotes a client says "issue seen"
 # before the quotation. The policy follows where oslo.log appends the error's summary.
 _DENIED = re.compile(
     r"[A-Za-z() ]{1,80} attempt not allowed - please review your user/project privileges"
     r"(?:: (?:oslo_policy\.policy\.)?PolicyNotAuthorized: ([A-Za-z0-9_:-]{1,64}) is disallowed by policy)?\Z"
 )
+_GLUED = re.compile(r"[0-9]{2}\.[0-9]{3} [0-9]{1,10} [A-Z]{1,16} [^ ]{1,200} \[")
 _STATUS = {str(code): code for code in range(100, 600)}
 _MOUNT = re.compile(r"/v1(?=[/?]|\Z)")  # urlmap's: exact, never encoded, ends the element
 _OTHERS = frozenset(  # the first element of the loggers of OpenStack's other services
-    "aodh blazar ceilometer cinder cloudkitty cyborg designate glance gnocchi heat horizon ironic keystone magnum manila"
-    " masakari mistral murano neutron nova octavia placement sahara senlin swift tacker trove vitrage watcher zaqar".split()
+    [
+        "aodh",
+        "blazar",
+        "ceilometer",
+        "cinder",
+        "cloudkitty",
+        "cyborg",
+        "designate",
+        "glance",
+        "gnocchi",
+        "heat",
+        "horizon",
+        "ironic",
+        "keystone",
+        "magnum",
+        "manila",
+        "masakari",
+        "mistral",
+        "murano",
+        "neutron",
+        "nova",
+        "octavia",
+        "placement",
+        "sahara",
+        "senlin",
+        "swift",
+        "tacker",
+        "trove",
+        "vitrage",
+        "watcher",
+        "zaqar",
+    ]
 )
 
 
@@ -60,6 +92,7 @@ class Context(Struct, frozen=True, gc=False):
 NOBODY: Final = Context()
 
 
+@lru_cache(maxsize=1024)
 def sift(logger: str, level: str) -> Ignored | None:
     """Say from logger and level alone what is no evidence, which are most lines of a DEBUG log.
 
@@ -79,7 +112,9 @@ def sift(logger: str, level: str) -> Ignored | None:
     return Ignored.OTHER_SERVICE if logger.partition(".")[0] in _OTHERS else Ignored.NO_EVIDENCE
 
 
-def read(logger: str, level: str, message: str, at: Micros | None, who: Context) -> Decoded:
+def read(
+    logger: str, level: str, message: str, at: Micros | None, who: Context, stamp: Micros | None = None
+) -> Decoded:
     """Read a line that `sift` lets pass.
 
     Args:
@@ -88,6 +123,7 @@ def read(logger: str, level: str, message: str, at: Micros | None, who: Context)
         message: what the service said, of any content.
         at: when, or None if the line's stamp is none.
         who: the line's context.
+        stamp: when the line's transport got it, if known; only for audit events, see `cadf.decode`.
 
     Returns:
         The record, or why there is none. Never raises.
@@ -100,12 +136,16 @@ def read(logger: str, level: str, message: str, at: Micros | None, who: Context)
         if level != "ERROR" or (found := _DENIED.match(message)) is None:
             return Ignored.NO_EVIDENCE
         return _note(Note.DENIED, found[1], at, who)
-    return notifier.read(logger, message, at)
+    return notifier.read(logger, message, stamp)
 
 
 def bad_line(detail: str) -> Rejected:
     """A line of a known form that is cut or damaged."""
     return Rejected(RejectReason.BAD_LINE, detail)
+
+
+_BAD_TIME: Final = Rejected(RejectReason.BAD_TIME, "the line's stamp is no time")
+_TWO_LINES: Final = bad_line("two lines in one, the first of them cut")
 
 
 def named(value: str | None) -> str | None:
@@ -114,26 +154,27 @@ def named(value: str | None) -> str | None:
 
 
 def _context(level: str, message: str, at: Micros | None, who: Context) -> Decoded:
-    if message.startswith(_BEGIN):
+    if message.startswith(_BEGIN):  # what follows is a client's header, so nothing there means anything
         return Ignored.STALE_CONTEXT
     if level != "INFO":
         return Ignored.NO_EVIDENCE
-    if not message.startswith(_END):
-        whole = not (_END.startswith(message) or _BEGIN.startswith(message))
-        return Ignored.NO_EVIDENCE if whole else bad_line("the message is cut")
+    if message.startswith(_END):
+        return _end(message, at, who)
+    return _unknown(message, _END, _BEGIN)
+
+
+def _end(message: str, at: Micros | None, who: Context) -> Decoded:
     start = len(_END)
     status = _STATUS.get(message[start : start + 3])
     dash = message.find(" - ", start + 3)  # the reason phrase is the service's, and has none
-    method, space, url = message[dash + 3 :].partition(" ")
-    if status is None or dash < 0 or not method or not space:
-        return bad_line("no status, method and URL after 'Processed request'")
+    method, _, url = message[dash + 3 :].partition(" ")
+    host = url.find("://") + 3
+    if status is None or dash < 0 or host < 3 or url.find("/", host) < 0:  # noqa: PLR2004  (not found)
+        return bad_line("no status, method and whole URL after 'Processed request'")
     if who.request_id is None:
         return bad_line("'Processed request' without a request id")
     if at is None:
-        return _bad_time()
-    host = url.find("://") + 3
-    if host < 3 or url.find("/", host) < 0:  # noqa: PLR2004  (not found)
-        return bad_line("the URL after 'Processed request' is cut")
+        return _BAD_TIME
     path = _path(url, host)
     return ServiceRecord(
         Slot.SERVICE_END,
@@ -158,32 +199,43 @@ def _path(url: str, host: int) -> str | None:
 
     Both what stands before the true path (the Host header) and what follows it (query, later elements) are the
     client's, so a second "/v1" anywhere makes either the true one. Every URL of the API has one; without it the
-    line is cut, or of a deployment that we do not know.
+    line is cut, or of a deployment that we do not know. A cut line with the next one behind it is no better.
     """
     found = _MOUNT.search(url)
-    if found is None or found.start() < host or _MOUNT.search(url, found.end()) is not None:
+    if found is None or found.start() < host or _MOUNT.search(url, found.end()) is not None or _is_glued(url):
         return None
     return url[found.start() :]
 
 
 def _secrets(level: str, message: str, at: Micros | None, who: Context) -> Decoded:
     if level == "INFO":
-        if message.startswith(_PAYLOAD):
-            return _note(Note.PAYLOAD, None, at, who)
-        return bad_line("the message is cut") if _PAYLOAD.startswith(message) else Ignored.NO_EVIDENCE
+        if not message.startswith(_PAYLOAD):
+            return _unknown(message, _PAYLOAD)
+        return _TWO_LINES if _is_glued(message) else _note(Note.PAYLOAD, None, at, who)
     if level != "WARNING":
         return Ignored.NO_EVIDENCE
     if (found := _LEGACY.match(message)) is not None:
         return _note(Note.LEGACY, found[1], at, who)
-    cut = message.startswith(_LEGACY_HEAD) or _LEGACY_HEAD.startswith(message)
-    return bad_line("the message is cut") if cut else Ignored.NO_EVIDENCE
+    return bad_line("the message is cut") if message.startswith(_LEGACY_HEAD) else _unknown(message, _LEGACY_HEAD)
+
+
+def _unknown(message: str, *known: str) -> Decoded:
+    """A message that says nothing of note, unless it is the beginning of one that would."""
+    if _is_glued(message):
+        return _TWO_LINES
+    return bad_line("the message is cut") if any(one.startswith(message) for one in known) else Ignored.NO_EVIDENCE
+
+
+def _is_glued(message: str) -> bool:
+    """Whether the head of another line stands in it, as after a log was cut, or a client's imitation of that."""
+    return " [" in message and _GLUED.search(message) is not None
 
 
 def _note(note: Note, detail: str | None, at: Micros | None, who: Context) -> Decoded:
     if who.request_id is None:
         return bad_line(f"a note of {note.value} without a request id")
     if at is None:
-        return _bad_time()
+        return _BAD_TIME
     return ServiceRecord(
         Slot.SERVICE_NOTE,
         who.request_id,
@@ -198,7 +250,3 @@ def _note(note: Note, detail: str | None, at: Micros | None, who: Context) -> De
         project_name=who.project_name,
         roles=who.roles,
     )
-
-
-def _bad_time() -> Rejected:
-    return Rejected(RejectReason.BAD_TIME, "the line's stamp is no time")
