@@ -26,7 +26,7 @@ from kmwatch.core.event import audit_event, event_of_lines
 from kmwatch.core.expected import AUDITED, Expected
 from kmwatch.core.lines import WIDE, Line, Lines
 from kmwatch.core.model import MINUTE, AuditEvent, Micros, Word
-from kmwatch.core.record import AccessRecord, Sighting, Slot
+from kmwatch.core.record import AccessRecord, AuditRecord, Sighting, Slot
 from kmwatch.core.request import OpenRequest, Told, is_answer, place_of_request
 from kmwatch.core.skew import Skews
 
@@ -82,7 +82,9 @@ class Join:
         self.unanswered = 0
         self.grown: set[str] = set()  # keys whose request changed since the last commit
         self.skews = Skews()
-        self.lines = {slot: Lines(slot, self.skews) for slot in (Slot.ACCESS, Slot.PROXY) if slot & expected.slots}
+        self.lines = {  # the proxy's first: what it tells decides which of the web server's fit
+            slot: Lines(slot, self.skews, expected) for slot in (Slot.PROXY, Slot.ACCESS) if slot & expected.slots
+        }
         self.next: Micros = _NEVER  # nothing is due before this
         self._expected = expected
         self._limit = limit
@@ -233,6 +235,7 @@ class Join:
         if not self.lines:
             return
         request.place = place_of_request(request)
+        request.asked = min((r.event_time for r in request.records if isinstance(r, AuditRecord)), default=0)
         for slot, lines in self.lines.items():
             if not request.slots & slot:
                 lines.expect(request)
@@ -275,7 +278,11 @@ class Join:
 
     def _seek(self, request: OpenRequest, *, last: bool) -> None:
         for slot, lines in self.lines.items():
-            if request.slots & slot or not request.answered:
+            if request.slots & slot:
+                continue
+            if not request.answered:
+                if last:
+                    self._seek_alike(request, lines)
                 continue
             by_id = self._by_id(request, lines) if self._expected.trusted_ids else None
             pairs = [(request, by_id)] if by_id else lines.seek(request, last=last)
@@ -284,6 +291,13 @@ class Join:
                 self._give(lines, one, line)
             if pairs is None and last:
                 self._share_out(lines, request)
+
+    def _seek_alike(self, request: OpenRequest, lines: Lines) -> None:
+        """Of a request that only a line with its id tells of: the other kind's line."""
+        first = request.first
+        line = lines.like(first) if isinstance(first, AccessRecord) and not request.others else None
+        if line is not None:
+            self._give(lines, request, line)
 
     def _by_id(self, request: OpenRequest, lines: Lines) -> Line | None:
         """The line that shows the id which a declared proxy gave to this request."""
@@ -378,7 +392,7 @@ class Join:
         lines.take(line)
         told = [line]
         across = self.lines.get(Slot.PROXY if lines.slot == Slot.ACCESS else Slot.ACCESS)
-        other = None if across is None else across.like(line.record, self._expected)
+        other = None if across is None else across.like(line.record)
         if across is not None and other is not None:
             across.take(other)
             told.append(other)

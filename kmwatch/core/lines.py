@@ -1,8 +1,11 @@
 """Lines of proxies and web servers that name no request id, while they wait for the request they tell of.
 
-A line fits a request if method, path and status agree and the moment of the answer does: the proxy's timers tell
-within a millisecond or two when the server answered, and the Key Manager's own records lie just before that. Nothing
-that a client can write beside method and path has a say.
+A line fits a request if method, path and status agree and so do the moments: the proxy's timers tell within a
+millisecond or two when the server answered, and the Key Manager's own records lie just before that. Nothing that a
+client can write beside method and path has a say.
+
+A line is given to a request only where every way of sharing out lines and requests gives it to that one. Narrow widths
+come first: what is beyond doubt within milliseconds is not put in doubt by what happened in the same second.
 """
 
 from __future__ import annotations
@@ -15,12 +18,15 @@ from kmwatch.core import pairing
 from kmwatch.core.expected import Expected
 from kmwatch.core.model import SECOND, Micros
 from kmwatch.core.record import AccessRecord, Slot
-from kmwatch.core.request import OpenRequest, place_of_line
+from kmwatch.core.request import OpenRequest, is_whole, place_of_line
+from kmwatch.core.shelf import Shelf
 from kmwatch.core.skew import Skews
 
-NEAR: Micros = SECOND // 40  # an answer's way through a proxy's timers, clocks agreeing
+TIGHT: Micros = SECOND // 500  # an answer's way through a proxy's timers on a calm machine, clocks agreeing
+NEAR: Micros = SECOND // 40
 FAR: Micros = SECOND // 4
 WIDE: Micros = 2 * SECOND  # clocks that may disagree
+_WIDTHS = (TIGHT, NEAR, FAR)
 
 
 class Line(Struct):
@@ -32,29 +38,37 @@ class Line(Struct):
     arrived: Micros
     place: str = ""
 
-
-_NONE: dict[int, Line] = {}
+    @property
+    def host(self) -> str:
+        """Whose clock it is."""
+        return self.record.host or ""
 
 
 class Lines:
     """The waiting lines of one kind of witness, and the answered requests that lack one."""
 
-    def __init__(self, slot: int, skews: Skews) -> None:
+    def __init__(self, slot: int, skews: Skews, expected: Expected) -> None:
         """Hold lines of this slot."""
         self.slot = slot
         self.skews = skews
         self.waiting: dict[int, Line] = {}  # by number: the order of arrival
-        self._at: dict[str, dict[int, Line]] = {}
-        self._cut: dict[int, Line] = {}
-        self._requests: dict[str, list[OpenRequest]] = {}
+        self._expected = expected
+        self._shelves: dict[str, Shelf[Line]] = {}  # by host
+        self._coarsest: Micros = 0  # of the lines' precisions
+        self._cut: dict[int, Line] = {}  # those whose place is shorter than their request's may be
+        self._requests: Shelf[OpenRequest] = Shelf()
         self._ids: dict[str, list[Line]] = {}  # by the request id that a declared proxy made
 
     def put(self, line: Line) -> None:
         """Let a line wait."""
         line.place = place_of_line(line.record)
         self.waiting[line.number] = line
-        self._at.setdefault(line.place, {})[line.number] = line
-        if line.record.cut:
+        shelf = self._shelves.get(line.host)
+        if shelf is None:
+            shelf = self._shelves[line.host] = Shelf()
+        shelf.put(line.place, line.record.ended, line.number, line)
+        self._coarsest = max(self._coarsest, line.record.precision)
+        if line.record.cut and not is_whole(line.place):
             self._cut[line.number] = line
         if line.record.global_request_id:
             self._ids.setdefault(line.record.global_request_id, []).append(line)
@@ -63,27 +77,16 @@ class Lines:
         """A line has found its request, or waits no longer."""
         del self.waiting[line.number]
         self._cut.pop(line.number, None)
-        here = self._at[line.place]
-        if len(here) == 1:
-            del self._at[line.place]
-        else:
-            del here[line.number]
+        self._shelves[line.host].take(line.place, line.record.ended, line.number)
         self._ids.pop(line.record.global_request_id or "", None)
 
     def expect(self, request: OpenRequest) -> None:
         """An answered request waits for its line."""
-        self._requests.setdefault(request.place, []).append(request)
+        self._requests.put(request.place, request.answered, id(request), request)
 
     def forget(self, request: OpenRequest) -> None:
         """A request waits no longer."""
-        here = self._requests.get(request.place)
-        if here is None:
-            return
-        left = [other for other in here if other is not request]
-        if left:
-            self._requests[request.place] = left
-        else:
-            del self._requests[request.place]
+        self._requests.take(request.place, request.answered, id(request))
 
     def expecting(self, line: Line) -> list[OpenRequest]:
         """The answered requests that a line may tell of."""
@@ -94,17 +97,21 @@ class Lines:
         lines = self._ids.get(made, [])
         return lines[0] if len(lines) == 1 else None
 
-    def like(self, record: AccessRecord, expected: Expected) -> Line | None:
-        """The first line of this kind of witness that tells of the same request as one of the other kind.
+    def like(self, record: AccessRecord) -> Line | None:
+        """The line of this kind of witness that tells of the same request as one of the other kind: the nearest.
 
         Web servers behind a proxy all see the same peer, so that which of several it is makes no difference.
         """
-        for line in self._at.get(place_of_line(record), _NONE).values():
-            web, proxy = (line.record, record) if self.slot == Slot.ACCESS else (record, line.record)
-            apart = web.ended - proxy.ended + (self.skews.of(proxy.host or "") or 0)
-            if expected.is_proxy(web.peer) and -WIDE - web.precision <= apart <= WIDE + web.precision:
-                return line
-        return None
+        place, fitting = place_of_line(record), list[tuple[Micros, int, Line]]()
+        for host, shelf in self._shelves.items():
+            at = record.ended + self._ahead(host) - self._ahead(record.host or "")
+            reach = WIDE + self._coarsest + record.precision
+            for line in shelf.between(place, at - reach, at + reach):
+                web = line.record if self.slot == Slot.ACCESS else record
+                apart = max(abs(line.record.ended - at) - line.record.precision - record.precision, 0)
+                if apart <= WIDE and self._expected.is_proxy(web.peer):
+                    fitting.append((apart, line.number, line))
+        return min(fitting)[2] if fitting else None
 
     def seek(self, request: OpenRequest, *, last: bool) -> list[tuple[OpenRequest, Line]] | None:
         """The line of a request, and those of the requests that compete with it for lines.
@@ -116,18 +123,23 @@ class Lines:
         Returns:
             Pairs beyond doubt; empty if nothing fits; None if what fits may as well be another's.
         """
-        widths = (NEAR, FAR, WIDE) if last else (NEAR, FAR)
+        widths = (*_WIDTHS, WIDE) if last else _WIDTHS
+        if self._is_alike(request):
+            line = next(self._lines_for(request, widths[-1]), None)
+            return [] if line is None else [(request, line)]
         for width in widths:
             found = self._component(request, width)
             if found is None:
                 return None
             if found[id(request)][1]:
                 return pairing.unique(found)
+        if last:
+            self._learn_afar(request)
         return []
 
     def rivals(self, request: OpenRequest) -> tuple[list[OpenRequest], list[Line]]:
         """What cannot be told apart: the requests and the lines that fit them, each in the order of time."""
-        for width in (NEAR, FAR, WIDE):
+        for width in (*_WIDTHS, WIDE):
             found = self._component(request, width)
             if found is None:
                 return [request], []
@@ -142,40 +154,77 @@ class Lines:
         if record.precision < SECOND:
             self.skews.learn(record.host or "", record.ended - request.answered)
 
+    def _is_alike(self, request: OpenRequest) -> bool:
+        """Whether all lines that may be its own say the same: a web server sees but the proxy as the peer."""
+        return self.slot == Slot.ACCESS and bool(request.slots & Slot.PROXY)
+
+    def _learn_afar(self, request: OpenRequest) -> None:
+        """Learn of a clock that is far off: from a line that is the only one for its request within the settle time.
+
+        That is not enough to join the two; but several such pairs that agree tell where to look for the next ones.
+        """
+        afar = self._expected.settle
+        found = self._component(request, afar)
+        if found is None or len(found) != 1 or len(found[id(request)][1]) != 1:
+            return
+        (line,) = found[id(request)][1].values()
+        if self.skews.of(line.host) is None:
+            self.learn(request, line.record)
+
     def _component(self, request: OpenRequest, width: Micros) -> dict[int, tuple[OpenRequest, dict[int, Line]]] | None:
         fits_of: Callable[[OpenRequest], Iterator[Line]] = lambda one: self._lines_for(one, width)  # noqa: E731
         return pairing.component(request, fits_of, lambda line: self._requests_for(line, width))
 
     def _lines_for(self, request: OpenRequest, width: Micros) -> Iterator[Line]:
-        for line in self._at.get(request.place, _NONE).values():
-            if self._fits(request, line, width):
-                yield line
+        for host, shelf in self._shelves.items():
+            ahead, reach = self._clock(host, self._coarsest, width)
+            at = request.answered + ahead
+            for line in shelf.between(request.place, at - reach, at + reach):
+                if self._fits(request, line, width):
+                    yield line
         for line in self._cut.values():
-            if line.place != request.place and _may_be_cut(request, line) and self._fits(request, line, width):
+            if line.place != request.place and _may_be_cut(request.place, line) and self._fits(request, line, width):
                 yield line
 
     def _requests_for(self, line: Line, width: Micros) -> Iterator[OpenRequest]:
-        for request in self._requests.get(line.place, ()):
-            if self._fits(request, line, width):
-                yield request
-        if line.record.cut:
-            for place, requests in self._requests.items():
-                if place != line.place:
-                    yield from (r for r in requests if _may_be_cut(r, line) and self._fits(r, line, width))
+        ahead, reach = self._clock(line.host, line.record.precision, width)
+        at = line.record.ended - ahead
+        places = [line.place]
+        if line.number in self._cut:
+            places += [place for place in self._requests.places() if place != line.place and _may_be_cut(place, line)]
+        for place in places:
+            for request in self._requests.between(place, at - reach, at + reach):
+                if self._fits(request, line, width):
+                    yield request
+
+    def _ahead(self, host: str) -> Micros:
+        return self.skews.of(host) or 0
+
+    def _clock(self, host: str, precision: Micros, width: Micros) -> tuple[Micros, Micros]:
+        """By how much a host's clock is ahead, and how far from that a line may lie."""
+        ahead = self.skews.of(host)
+        if ahead is None and precision < SECOND:  # a web server's clock, of whole seconds, is the Key Manager's own
+            width = max(width, WIDE)
+        return ahead or 0, width + precision
 
     def _fits(self, request: OpenRequest, line: Line, width: Micros) -> bool:
         record = line.record
-        skew = self.skews.of(record.host or "")
-        if record.precision >= SECOND:
-            skew = skew or 0  # the web server's clock is the Key Manager's own
-        elif skew is None:
-            skew, width = 0, WIDE
-        after = record.ended - skew - request.answered
-        return -width - record.precision <= after <= width + record.precision
+        ahead, reach = self._clock(line.host, record.precision, width)
+        if not -reach <= record.ended - ahead - request.answered <= reach:
+            return False
+        if request.asked and not record.began - ahead - reach <= request.asked <= record.ended - ahead + reach:
+            return False
+        return self.slot == Slot.PROXY or self._came_this_way(request, record)
+
+    def _came_this_way(self, request: OpenRequest, record: AccessRecord) -> bool:
+        """Whether the web server's peer is who it must be: the proxy, where the proxy has told of the request."""
+        if not self._expected.slots & Slot.PROXY:
+            return True
+        return self._expected.is_proxy(record.peer) == bool(request.slots & Slot.PROXY)
 
 
-def _may_be_cut(request: OpenRequest, line: Line) -> bool:
-    """Whether a line whose path was cut may tell of this request."""
-    head, _, path = request.place.partition("\n")
+def _may_be_cut(place: str, line: Line) -> bool:
+    """Whether a line whose path was cut may tell of a request at this place."""
+    head, _, path = place.partition("\n")
     mine, _, cut = line.place.partition("\n")
     return head == mine and path.startswith(cut.rstrip("/"))

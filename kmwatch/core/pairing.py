@@ -9,6 +9,7 @@ has a leaf.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import TypeVar
 
 A = TypeVar("A")
@@ -32,12 +33,12 @@ def component(
         request = todo.pop()
         if id(request) in found:
             continue
-        fitting = {id(line): line for line in fits_of(request)}
+        fitting = {id(line): line for line in islice(fits_of(request), MOST + 1)}
         found[id(request)] = request, fitting
         for number, line in fitting.items():
             if number not in lines:
                 lines.add(number)
-                todo.extend(other for other in fitted_by(line) if id(other) not in found)
+                todo.extend(islice((other for other in fitted_by(line) if id(other) not in found), MOST + 1))
         if len(found) > MOST or len(lines) > MOST:
             return None
     return found

@@ -31,6 +31,7 @@ class OpenRequest(Struct):
     others: tuple[Sighting, ...] = ()
     other_streams: tuple[str, ...] = ()
     answered: Micros = 0  # when the Key Manager was done with it, by the first witness that says so
+    asked: Micros = 0  # when it began, by the audit event; 0: nobody has said so yet
     told: int = 0  # see Told
     ambiguous: bool = False  # its proxy or access line may as well be another request's
     before: AuditEvent | None = None  # how it was told last
@@ -59,6 +60,11 @@ class Told:
 def place_of_line(record: AccessRecord) -> str:
     """The place of a line: what it has in common with the request that it tells of."""
     return _place(record.method, record.status, server_path(record.path_raw))
+
+
+def is_whole(place: str) -> bool:
+    """Whether a place holds as much of the path as any does, so that a cut path's is the same as the whole one's."""
+    return len(place) > _PATH_KEPT + place.index("\n")
 
 
 def place_of_request(request: OpenRequest) -> str:

@@ -90,6 +90,8 @@ def route(raw: str, *, served: bool) -> Route:
     parts = elements(addressed, served=served)
     if not parts:
         return _found("/", addressed, "version", None, (_K.VERSION, _K.OTHER, _K.OTHER))
+    if parts == ["healthcheck"]:
+        return _found("/healthcheck", addressed, "version", None, (_K.VERSION, _K.OTHER, _K.OTHER))
     if "v1" not in parts:
         return _lost(addressed)
     parts = parts[parts.index("v1") :]  # a deployment may mount the API below a prefix

@@ -120,7 +120,8 @@ class AuditGap:
             return ()
         reason = next(flag for flag in _FLAGS if flag in cited[-1].flags)
         what = "no audit event" if reason == "audit_missing" else "no answer in the audit trail"
-        message = f"{lacking} of {requests} requests within {self._window / MINUTE:g} min lack audit records; the last has {what}"
+        span = f"within {self._window / MINUTE:g} min"
+        message = f"{lacking} of {requests} requests {span} lack audit records; the last has {what}"
         return (Hit(_KEY, cited, message, reason=reason, subject=Witness.CADF.value),)
 
     def states(self) -> Iterable[Keyed[Any]]:
