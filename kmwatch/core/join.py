@@ -27,7 +27,7 @@ from kmwatch.core.expected import AUDITED, Expected
 from kmwatch.core.lines import WIDE, Line, Lines
 from kmwatch.core.model import MINUTE, AuditEvent, Micros, Word
 from kmwatch.core.record import AccessRecord, AuditRecord, Sighting, Slot
-from kmwatch.core.request import OpenRequest, Told, is_answer, place_of_request
+from kmwatch.core.request import OpenRequest, Told, is_answer, own_words, place_of_request
 from kmwatch.core.skew import Skews
 
 _MOST_COPIES = 8  # contradicting copies kept of one request; whoever writes more adds nothing
@@ -245,7 +245,7 @@ class Join:
         if lines is None or not isinstance(record, AccessRecord):
             return _UNWANTED
         if record.serial is not None:
-            digest = digest_of(repr(record))
+            digest = digest_of(own_words(record))
             if self.closed.slots(digest):
                 return _DUPLICATE
             self.closed.add(digest, record.slot)

@@ -86,6 +86,12 @@ def _place(method: str, status: int | None, path: str) -> str:
     return f"{verb} {status}\n{path[:_PATH_KEPT]}" if verb else f"?\n{path[:_PATH_KEPT]}"
 
 
+def own_words(record: AccessRecord) -> str:
+    """What a line says, without what its shippers add: the same line by two ways is one."""
+    words = record.slot, record.serial, record.event_time, record.peer, record.method, record.path_raw, record.status
+    return repr((*words, record.size, record.entry))
+
+
 def is_answer(slot: int) -> bool:
     """Whether a record says that the Key Manager is done with the request."""
     return bool(slot & (Slot.CADF_RESPONSE | Slot.SERVICE_END))
