@@ -41,6 +41,7 @@ from tests.support.audit import (
     event,
     halves,
     settings,
+    step,
 )
 
 
