@@ -18,6 +18,7 @@ from kmwatch import __version__, assembly
 from kmwatch.clock import Clock
 from kmwatch.config.load import Loaded
 from kmwatch.config.problems import ConfigurationError
+from kmwatch.core.model import SECOND
 from kmwatch.core.step import Engine
 from kmwatch.delivery import Delivery, State
 from kmwatch.pipeline import Pipeline
@@ -53,7 +54,8 @@ class Status(Struct):
     active: bool
     declarations: str  # digest of caller map, identities and inventory
     event_time: str | None  # how far event time has got
-    witnesses: dict[str, str | None]  # event time of the latest record of each
+    witnesses: dict[str, str | None]  # event time of the latest record of each that is expected or heard
+    clock_offsets: dict[str, float]  # seconds that a host's clock is ahead of the Key Manager's, as its lines show
     lag: dict[str, int]
     missing: dict[str, int]  # records lost before they were read, as the operator accepted
     sinks: list[SinkStatus]
@@ -182,13 +184,15 @@ class App:
             part = partition_of(stream)
             metrics.lag.labels(part.topic, str(part.partition)).set(behind)
         metrics.active.set(self._pipeline.active)
-        seen, reached = self._telemetry.seen, engine.watermark.value
+        reached, seen = engine.watermark.value, engine.feed.last_seen()
+        witnesses = {**dict.fromkeys(assembly.witnesses(self._loaded.settings)), **seen}
         return Status(
             __version__,
             self._pipeline.active,
             self._loaded.declarations.digest,
             None if reached is None else iso(reached),
-            {"cadf": None if seen is None else iso(seen)},
+            {witness: None if at is None else iso(at) for witness, at in witnesses.items()},
+            {host or "-": ahead / SECOND for host, ahead in engine.join.skews.estimates.items()},
             lag,
             self._telemetry.missing,
             [SinkStatus(s.sink, s.state, s.attempts, s.last_error) for s in self._delivery.states()],

@@ -50,10 +50,13 @@ def count(into: dict[str, int], key: str, more: int = 1) -> None:
     into[key] = into.get(key, 0) + more
 
 
+Taken = tuple[str, int, str]  # stream, slot, what the join made of it (join.Joined)
+
+
 class Tally(Struct):
     """What one step did, for the metrics."""
 
-    joins: dict[str, int] = field(default_factory=dict)  # by what became of a record in the join
+    taken: dict[Taken, int] = field(default_factory=dict)  # records that were handed to the join
     timed_out: int = 0
     late: int = 0
     unanswered: int = 0  # requests whose response never came

@@ -31,7 +31,7 @@ class Judged(Struct, frozen=True, gc=False):
 
     event: AuditEvent
     match: Match | None
-    again: bool = False  # it had been told before, less fully
+    again: bool = False  # it had been judged before: evidence came late
 
 
 class Concern:
@@ -105,7 +105,7 @@ class Detector:
                 self._show(Case(event, match, self._declarations), concern.rules, findings)
         if findings:
             self._note(findings)
-        return Judged(event, match if concern.judged else None, before is not None), findings
+        return Judged(event, match if concern.judged else None, again), findings
 
     def early(self, event: AuditEvent) -> list[Finding]:
         """Judge one event by identity alone: more will be known of it, and `observe` will see it again."""

@@ -11,10 +11,19 @@ from kmwatch.core.record import Slot
 AUDITED = Slot.CADF_REQUEST | Slot.CADF_RESPONSE
 SLOTS: dict[Witness, int] = {
     Witness.CADF: AUDITED,
-    Witness.SERVICE_LOG: Slot.SERVICE_END,
+    Witness.SERVICE_LOG: Slot.SERVICE_END,  # a note alone, and nothing is complete
     Witness.ACCESS_LOG: Slot.ACCESS,
     Witness.PROXY_LOG: Slot.PROXY,
 }
+
+
+def witness_of(slot: int) -> Witness:
+    """Whose word fills a slot."""
+    if slot & AUDITED:
+        return Witness.CADF
+    if slot & (Slot.ACCESS | Slot.PROXY):
+        return Witness.ACCESS_LOG if slot & Slot.ACCESS else Witness.PROXY_LOG
+    return Witness.SERVICE_LOG
 
 
 class Expected(Struct, frozen=True):

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from msgspec import Struct, field
 
-from kmwatch.core.account import Account, Tally, count
+from kmwatch.core.account import Account, Taken, Tally, count
 from kmwatch.core.detect import Detector, Judged
 from kmwatch.core.feed import Feed
 from kmwatch.core.join import Join, Joined, Ready
@@ -140,33 +140,37 @@ class Engine:
     def _run(self, due: Sequence[Waiting]) -> None:
         """Join a slice. Written for speed: all of this loop happens for every record."""
         join, ready = self.join, self._ready
-        add, due_until, streams = join.add, join.due, self.account.streams
-        joins: dict[Joined, int] = dict.fromkeys(Joined, 0)
-        now, feed = self._now, self.feed
-        minute, counts, heard = feed.next_minute, feed.records, feed.heard
+        add, due_until = join.add, join.due
+        now, feed, heard = self._now, self.feed, self.feed.heard
+        minute, taken = feed.next_minute, dict[Taken, int]()
         for at, tie, slot, stream, _, record in due:
             if at > now:
                 if at >= minute:
+                    self._settle(taken)
                     self._pulse(at)
-                    minute, counts = feed.next_minute, feed.records
+                    minute, taken = feed.next_minute, {}
                 now = at
                 if at >= join.next:
                     due_until(at, ready)
             heard[slot] = now
-            counts[stream] = counts.get(stream, 0) + 1
             if record.flags:
                 feed.skew(stream, record.flags)
-            became = add(tie if record.key else "", record, stream, now, ready)
-            joins[became] += 1
-            if became is _DUPLICATE:
-                streams[stream].duplicate += 1
-            elif became is _UNWANTED:
-                count(streams[stream].ignored, Ignored.UNWANTED)
+            became = stream, slot, add(tie if record.key else "", record, stream, now, ready)
+            taken[became] = taken.get(became, 0) + 1
         self._now = now
-        tally = self._out.tally.joins
-        for became, n in joins.items():
-            if n:
-                tally[became] = tally.get(became, 0) + n
+        self._settle(taken)
+
+    def _settle(self, taken: dict[Taken, int]) -> None:
+        """Book what became of records, before the next pulse."""
+        records, into, streams = self.feed.records, self._out.tally.taken, self.account.streams
+        for key, n in taken.items():
+            stream, _, became = key
+            count(records, stream, n)
+            into[key] = into.get(key, 0) + n
+            if became is _DUPLICATE:
+                streams[stream].duplicate += n
+            elif became is _UNWANTED:
+                count(streams[stream].ignored, Ignored.UNWANTED, n)
 
     def _pass_time(self, now: Micros) -> None:
         if now > self._now:
@@ -198,12 +202,12 @@ class Engine:
         if told.early:
             out.findings += self.detector.early(told.event)
             return
-        self.account.events_made += 1
+        self.account.events_made += not told.again
         judged, findings = self.detector.observe(told.event, told.before, again=told.again)
         out.judged.append(judged)
         if findings:
             out.findings += findings
-        self.account.events_evaluated += 1
+        self.account.events_evaluated += not told.again
 
     def restored(self) -> None:
         """Its parts have been brought to the state of the last commit."""
