@@ -79,7 +79,9 @@ def expected(settings: Settings) -> Expected:
     for witness, filled in SLOTS.items():
         if getattr(settings.witnesses, witness.value) != "absent":
             slots |= filled
-    return Expected(slots, ranges(settings.proxies), settings.timing.settle, settings.proxy_log.overwrites_request_id)
+    return Expected(
+        slots, ranges(settings.proxies), settings.timing.settle, trusted_ids=settings.proxy_log.overwrites_request_id
+    )
 
 
 def network(settings: Settings) -> Network:

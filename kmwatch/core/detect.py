@@ -67,6 +67,7 @@ class Detector:
         self._rules = [
             (rule, RollUp(rule.meta, chosen, declarations, limit)) for rule, chosen in build(settings, limit, network)
         ]
+        self._flags = [rule.flags if isinstance(rule, Flagged) else None for rule, _ in self._rules]
         self._watchers = [(rule, rollup) for rule, rollup in self._rules if isinstance(rule, Watcher)]
         self._traffic = Traffic()
         for rule, _ in self._rules:
@@ -242,10 +243,14 @@ class Detector:
             return self._rates.hold(found, event)
         return found
 
+    def _applies(self, number: int, of: EventClass) -> bool:
+        flags, (rule, _) = self._flags[number], self._rules[number]
+        return (flags is None or not flags.isdisjoint(of.flags)) and rule.applies(of.kind, of.outcome, of.failure)
+
     def _concern(self, event: AuditEvent) -> Concern:
         """Work out, once for each class of events, what there is to do with it."""
         of = class_of(event)
-        rules = [pair for pair in self._rules if _applies(pair[0], of)]
+        rules = [pair for number, pair in enumerate(self._rules) if self._applies(number, of)]
         matched = of.outcome is Outcome.SUCCESS and of.kind in _MATCHED
         counter = self._traffic.counter(of, event.event_time)
         concern = Concern(rules, counter, matched=matched, judged=matched and of.kind is Kind.RETRIEVAL)
@@ -267,9 +272,3 @@ class Detector:
             count(self._account.lines, line.rule)
             if line.mode is Mode.SHADOW:
                 count(self._account.shadow, line.rule)
-
-
-def _applies(rule: Rule, of: EventClass) -> bool:
-    if isinstance(rule, Flagged) and rule.flags.isdisjoint(of.flags):
-        return False
-    return rule.applies(of.kind, of.outcome, of.failure)

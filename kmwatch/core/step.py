@@ -74,28 +74,27 @@ class Engine:
         Returns:
             The rejected ones with their numbers in `decoded`.
         """
-        account = self.account.stream(stream)
+        account, watermark = self.account.stream(stream), self.watermark
         account.consumed += len(decoded)
         rejected: list[tuple[int, Rejected]] = []
         records: Sequence[Sighting] = decoded  # type: ignore[assignment]  # unless the next lines find others
+        seen = watermark.seen.get(stream)
         if not all(type(record) is AuditRecord for record in decoded):
-            records = []
+            records, reached = [], seen
             for number, record in enumerate(decoded):
                 if isinstance(record, Rejected):
                     count(account.rejected, record.reason)
                     rejected.append((number, record))
+                    self.feed.reject(stream, self._moment(reached, stamps[number] if stamps else None))
                 elif isinstance(record, Ignored):
                     count(account.ignored, record)
                 else:
                     records.append(record)
+                    reached = record.observed_time if reached is None else max(reached, record.observed_time)
         if records:
-            watermark = self.watermark
-            seen = watermark.seen.get(stream)
             first = records[0].observed_time if seen is None else seen
             watermark.seen[stream], late = self.order.put(stream, records, first, watermark.lateness)
             self._late += late
-        for number, _ in rejected:
-            self.feed.reject(stream, self._moment(stream, stamps[number] if stamps else None))
         return rejected
 
     def advance(self, at_end: Collection[str] = (), elapsed: Micros = 0) -> None:
@@ -165,11 +164,12 @@ class Engine:
         records, into, streams = self.feed.records, self._out.tally.taken, self.account.streams
         for key, n in taken.items():
             stream, _, became = key
-            count(records, stream, n)
             into[key] = into.get(key, 0) + n
             if became is _DUPLICATE:
                 streams[stream].duplicate += n
-            elif became is _UNWANTED:
+                continue
+            count(records, stream, n)
+            if became is _UNWANTED:
                 count(streams[stream].ignored, Ignored.UNWANTED, n)
 
     def _pass_time(self, now: Micros) -> None:
@@ -188,10 +188,9 @@ class Engine:
             self.join.due(minute - 1, self._ready)
             self._out.findings += self.detector.pulse(self.feed.pulse(minute, self._witnesses))
 
-    def _moment(self, stream: str, stamp: Micros | None) -> Micros:
+    def _moment(self, reached: Micros | None, stamp: Micros | None) -> Micros:
         """About when a record that cannot be read was written: its transport's word, unless that is absurd."""
-        seen = self.watermark.seen.get(stream)
-        known = max(self._now, 0) if seen is None else seen
+        known = max(self._now, 0) if reached is None else reached
         return known if stamp is None or abs(stamp - known) > HOUR else stamp
 
     def _ready(self, told: Ready) -> None:

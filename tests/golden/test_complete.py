@@ -93,7 +93,7 @@ def test_kind_outcome_and_identity_are_right_without_exception(
 
 @pytest.mark.parametrize(("expected", "explained"), [(SECRET_READ[0], False), (SECRET_READ[1], True)])
 def test_every_read_has_the_right_verdict(
-    labels: list[labelled.Label], by_id: dict[str, Any], expected: str, explained: bool
+    labels: list[labelled.Label], by_id: dict[str, Any], expected: str, *, explained: bool
 ) -> None:
     reads = [by_id[label.request_id] for label in labels if label.expected == expected]
     assert len(reads) > 130

@@ -114,7 +114,7 @@ def run(batches: Sequence[Sequence[tuple[str, Decoded]]]) -> tuple[list[Judged],
 
 
 def of_requests(findings: Sequence[Finding]) -> list[Finding]:
-    """Without those of the feed itself, whose rules count records, duplicates too."""
+    """Without those of the feed itself: what cannot be read has the time of what came before it on its stream."""
     return [finding for finding in findings if finding.event_ids]
 
 
