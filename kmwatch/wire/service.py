@@ -176,6 +176,7 @@ def _end(message: str, at: Micros | None, who: Context) -> Decoded:
     if at is None:
         return _BAD_TIME
     path = _path(url, host)
+    sure = path is not None or url.startswith("http")  # else the line may be cut within the method
     return ServiceRecord(
         Slot.SERVICE_END,
         who.request_id,
@@ -184,7 +185,7 @@ def _end(message: str, at: Micros | None, who: Context) -> Decoded:
         who.global_request_id,
         who.user_id,
         who.project_id,
-        method,
+        method if sure else None,
         path,
         status,
         None,  # note
