@@ -274,4 +274,6 @@ class Testimony:
 
 def _first(records: list[T]) -> T | None:
     """The first in time; ties by content."""
+    if len(records) == 1:
+        return records[0]
     return min(records, key=lambda record: (record.observed_time, repr(record)), default=None)
