@@ -108,6 +108,35 @@ class Reason(Word):
     EVIDENCE_MISSING = "evidence_missing"
 
 
+class Flag(Word):
+    """What is remarkable about an event, or doubtful (docs/reference/events.md)."""
+
+    ACCEPT_UNKNOWN = "accept_unknown"
+    ACCESS_LOG_MISSING = "access_log_missing"
+    ADDRESS_FORGED = "address_forged"
+    ADDRESS_UNPROVEN = "address_unproven"
+    AUDIT_MISSING = "audit_missing"
+    CAPTURE_UNREADABLE = "capture_unreadable"
+    CLOCK_SKEWED = "clock_skewed"
+    CONFLICTING_DUPLICATE = "conflicting_duplicate"
+    IDENTITY_DISAGREES = "identity_disagrees"
+    JOIN_AMBIGUOUS = "join_ambiguous"
+    LATE = "late"
+    LEGACY_READ = "legacy_read"
+    PAST_PROXY = "past_proxy"
+    PATH_AMBIGUOUS = "path_ambiguous"
+    PATH_DISAGREES = "path_disagrees"
+    PHASES_DISAGREE = "phases_disagree"
+    PLAIN_HTTP = "plain_http"
+    PROXY_LOG_MISSING = "proxy_log_missing"
+    REQUEST_MISSING = "request_missing"
+    REQUEST_UNREADABLE = "request_unreadable"
+    RESPONSE_MISSING = "response_missing"
+    SERVICE_LOG_MISSING = "service_log_missing"
+    STATUS_DISAGREES = "status_disagrees"
+    UNROUTED_SUCCESS = "unrouted_success"
+
+
 class Severity(IntEnum):
     """OCSF severity_id."""
 
