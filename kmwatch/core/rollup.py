@@ -20,6 +20,7 @@ from kmwatch.core.declaration import Declarations
 from kmwatch.core.keyed import Keyed
 from kmwatch.core.model import MINUTE, Activity, Citation, Counts, Finding, Match, Micros, Mode, Secret, Severity
 from kmwatch.core.rules.base import Hit, Meta, Settings
+from kmwatch.core.severity import FORGED, raised
 
 HOLD: Micros = MINUTE  # how long an update may be held back, counted from the line before
 MOST_EVENTS = 250  # a finding with more closes and lets another begin: its lines list all of them
@@ -53,6 +54,7 @@ class Episode(Struct):
     mode: Mode | None = None  # where it differs from the rule's
     silence: str | None = None
     related: dict[str, None] = field(default_factory=dict)
+    forged: bool = False  # the address of one of its requests, as the service was told it
 
     @property
     def span(self) -> tuple[Micros, Micros]:
@@ -111,7 +113,10 @@ class RollUp:
         if fresh and citation not in episode.untold:
             episode.untold.append(citation)
         lines = []
-        if fresh and self._is_news(episode, key, citation.event_time):
+        graver = FORGED in citation.flags and not episode.forged
+        if graver:
+            episode.forged, episode.severity = True, raised(episode.severity)
+        if graver or (fresh and self._is_news(episode, key, citation.event_time)):
             lines = [self._line(episode, Activity.UPDATE, citation.event_time)]
         self.episodes.put(key, episode)
         return lines
@@ -187,6 +192,7 @@ class RollUp:
             self._of[citation.event_id] = hit.key
             episode.untold.append(citation)
             episode.last = citation
+            episode.forged = episode.forged or FORGED in citation.flags
             if citation.target_type == "secret" and citation.target_id and citation.status != _NOT_FOUND:
                 episode.secrets[citation.target_id] = None
             if citation.address:

@@ -14,9 +14,14 @@ FORGED = "address_forged"
 def graver(hit: Hit, settings: Settings, declarations: Declarations) -> Hit:
     """The hit, one step graver if one of its requests shows intent; informational and low ones stay what they are."""
     severity = hit.severity or settings.severity
-    if severity < Severity.MEDIUM or severity is Severity.CRITICAL:
+    if raised(severity) is severity:
         return hit
     for cited in hit.citations:
         if FORGED in cited.flags or (cited.target_id is not None and declarations.decoy(cited.target_id) is not None):
-            return replace(hit, severity=Severity(severity + 1))
+            return replace(hit, severity=raised(severity))
     return hit
+
+
+def raised(severity: Severity) -> Severity:
+    """One step graver; informational, low and critical stay what they are."""
+    return Severity(severity + 1) if Severity.MEDIUM <= severity < Severity.CRITICAL else severity
