@@ -210,10 +210,11 @@ class RollUp:
     def _is_news(self, episode: Episode, key: str, now: Micros) -> bool:
         """Whether there is an update to tell at once; one that is held back is noted."""
         secrets, addresses = len(episode.secrets), len(episode.addresses)
-        if secrets == episode.told_secrets and addresses == episode.told_addresses:
+        told = ((secrets, episode.told_secrets), (addresses, episode.told_addresses))
+        more = [(n, before) for n, before in told if n > before]
+        if not more:
             return False
-        doubled = secrets >= 2 * max(episode.told_secrets, 1) or addresses >= 2 * max(episode.told_addresses, 1)
-        if doubled or now - episode.told_at >= HOLD:
+        if any(n >= 2 * before for n, before in more) or now - episode.told_at >= HOLD:
             return True
         if not episode.pending:
             episode.pending = min(episode.told_at + HOLD, episode.deadline)
