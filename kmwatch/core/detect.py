@@ -117,7 +117,7 @@ class Detector:
             if concern.rules:
                 self._show(Case(event, match, self._declarations), concern.rules, findings)
         if findings:
-            self._note(findings)
+            self.note(findings)
         return Judged(event, match if concern.judged else None, again), findings
 
     def early(self, event: AuditEvent) -> list[Finding]:
@@ -129,7 +129,7 @@ class Detector:
         if case is not None and rules:
             self._show(case, rules, findings)
         if findings:
-            self._note(findings)
+            self.note(findings)
         return findings
 
     def _tell_again(self, case: Case, before: AuditEvent, findings: list[Finding]) -> None:
@@ -216,7 +216,7 @@ class Detector:
             for hit in rule.pulse(pulse):
                 self._take(hit, rollup, findings)
         if findings:
-            self._note(findings)
+            self.note(findings)
         return findings
 
     def advance(self, now: Micros) -> list[Finding]:
@@ -230,7 +230,7 @@ class Detector:
     def tick(self, now: Micros) -> list[Finding]:
         """Time has passed up to `now` without an event."""
         findings = self.advance(now) if self._due(now) else []
-        self._note(findings)
+        self.note(findings)
         if now - self._tidied >= _TIDY_EVERY:
             self._tidied = now
             for rule, _ in self._rules:
@@ -246,7 +246,7 @@ class Detector:
         findings += [line for _, rollup in self._rules for line in rollup.close_all()]
         findings.sort(key=lambda line: (line.time, line.activity, line.line_uid))
         self._next_deadline = None
-        self._note(findings)
+        self.note(findings)
         return findings
 
     def states(self) -> Iterable[Keyed[Any]]:
@@ -303,7 +303,8 @@ class Detector:
         if deadline is not None and (self._next_deadline is None or deadline < self._next_deadline):
             self._next_deadline = deadline
 
-    def _note(self, findings: list[Finding]) -> None:
+    def note(self, findings: Iterable[Finding]) -> None:
+        """Count lines in the account."""
         for line in findings:
             count(self._account.lines, line.rule)
             if line.mode is Mode.SHADOW:
