@@ -47,7 +47,7 @@ def at(seconds: float = 0, *, days: float = 0) -> Micros:
 
 def read(number: int, user: str, secret: str, time: Micros, address: str = EAST) -> AuditEvent:
     """A payload is read."""
-    return request(number, Kind.RETRIEVAL, user, secret, time, address)
+    return request(number, Kind.RETRIEVAL, user, secret, time, address=address)
 
 
 def request(
@@ -56,6 +56,7 @@ def request(
     user: str | None,
     secret: str | None,
     time: Micros,
+    *,
     address: str = EAST,
     failure: Failure | None = None,
 ) -> AuditEvent:

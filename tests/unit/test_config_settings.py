@@ -8,7 +8,7 @@ import pytest
 
 from kmwatch.config.load import load
 from kmwatch.config.problems import ConfigurationError
-from kmwatch.config.settings import COUNTING_RULES, RULES
+from kmwatch.config.rules import COUNTING_RULES, RULES
 from kmwatch.core.model import DAY, HOUR, MINUTE, SECOND, Mode, Severity
 from tests.support.files import SETTINGS, Files
 
