@@ -190,6 +190,7 @@ def test_three_detections_on_one_caller_within_an_hour_are_one_incident_that_lis
     assert set(incident.related) == {line.uid for line in lines if line.rule != "KMW-047"}
     assert incident.severity is Severity.HIGH
     assert incident.counts.events == 2
+    assert (incident.reason, incident.time) == ("several_detections", at(10))
     assert [line.activity for line in made.flush() if line.rule == "KMW-047"] == [Activity.CLOSE]
 
 
@@ -219,6 +220,16 @@ def test_an_incident_is_as_grave_as_the_gravest_of_it() -> None:
     made = detector(rules=THREE)
     happens = [forged(event) for event in a_raid()]
     assert [line.severity for line in play(made, happens) if line.rule == "KMW-047"] == [Severity.CRITICAL]
+
+
+def test_an_incident_of_lesser_findings_is_as_grave_as_its_own_severity() -> None:
+    made = detector(rules=("KMW-009", "KMW-016", "KMW-022", "KMW-047"))
+    denied = request(3, Kind.LIST, "eve-other", None, at(20), failure=Failure.DENIED)
+    lines = play(made, [request(2, Kind.ACL_CHANGE, "eve-other", "s1", at(10)), denied])
+    assert [line.rule for line in lines] == ["KMW-009", "KMW-016"]
+    low = detector(rules=("KMW-009", "KMW-012", "KMW-016", "KMW-047"))
+    lines = play(low, [*a_raid()[::-1], denied])
+    assert [line.severity for line in lines if line.rule == "KMW-047"] == [Severity.HIGH]
 
 
 def test_what_is_silenced_makes_no_incident() -> None:
