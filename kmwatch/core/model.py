@@ -237,6 +237,13 @@ class Match(Struct, frozen=True, gc=False):
     rate: Rate | None = None  # only with explained=True: the entry's cap, still to be held against state
 
 
+class Acl(Struct, frozen=True, gc=False):
+    """Who may read a secret beside its project's administrators and its creator, when the inventory was taken."""
+
+    project_access: bool = True  # False: the secret is private
+    users: tuple[str, ...] = ()
+
+
 class Secret(Struct, frozen=True, gc=False):
     """A secret as the inventory knows it."""
 
@@ -247,6 +254,9 @@ class Secret(Struct, frozen=True, gc=False):
     creator_id: str | None = None
     deleted: bool = False
     containers: tuple[str, ...] = ()
+    created: Micros | None = None
+    expires: Micros | None = None
+    acl: Acl | None = None  # None: not exported; a secret without ACL is open to its project
 
 
 class Citation(Struct, frozen=True, gc=False):
@@ -308,3 +318,5 @@ class Finding(Struct, frozen=True):
     techniques: tuple[str, ...]  # ATT&CK technique ids
     flags: tuple[str, ...] = ()
     subject: str | None = None  # what it is about, where that is no caller: a witness, a stream
+    silence: str | None = None  # the silence that keeps it from being sent
+    related: tuple[str, ...] = ()  # uids of the findings that an incident gathers
