@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 from msgspec import Struct, field
@@ -28,12 +28,17 @@ class Sink(Protocol):
 
     name: str
 
-    async def send(self, findings: Sequence[Finding]) -> None:
+    async def send(self, findings: Sequence[Finding]) -> str | None:
         """Deliver the findings in order; return when the receiver has acknowledged all of them.
+
+        Returns:
+            What the receiver said, in its own words and safe to show, where it says anything.
 
         Raises:
             TransientError: try the same findings again later; some may have arrived.
             PermanentError: these findings can never be accepted as they are.
+            SplitError: together they are too large; nothing was taken.
+            PartialError: the receiver told them apart.
             ConfigurationError: nothing will be accepted until an operator changes something.
         """
 
@@ -57,8 +62,35 @@ class PermanentError(SinkError):
     """The receiver will never take these findings."""
 
 
+class SplitError(PermanentError):
+    """Nothing was taken because the batch is too large as a whole: send it in parts. Permanent for a single finding."""
+
+
 class ConfigurationError(SinkError):
     """The receiver refuses us: credentials, index, certificate. Pause and shout, lose nothing."""
+
+
+class PartialError(SinkError):
+    """The receiver answered for each finding on its own. Positions count within the batch that was sent.
+
+    What is neither refused nor to be sent again has been accepted.
+    """
+
+    def __init__(
+        self,
+        refused: Mapping[int, str],
+        again: Collection[int],
+        cause: TransientError | ConfigurationError | None = None,
+    ) -> None:
+        """Take the outcome.
+
+        Args:
+            refused: why each of these can never be accepted; the reasons are safe to show.
+            again: these are to be sent again.
+            cause: why; None if nothing is wrong and they may be sent at once.
+        """
+        super().__init__(f"{len(refused)} refused, {len(again)} to be sent again: {cause or 'at once'}")
+        self.refused, self.again, self.cause = dict(refused), frozenset(again), cause
 
 
 class UndeliveredError(Exception):

@@ -10,7 +10,16 @@ from typing import NamedTuple
 
 from kmwatch.core.model import Micros
 from kmwatch.delivery.report import DeliveryEvents, DeliveryState, FailureKind, State
-from kmwatch.ports import ConfigurationError, Outbox, Pending, PermanentError, Sink, TransientError
+from kmwatch.ports import (
+    ConfigurationError,
+    Outbox,
+    PartialError,
+    Pending,
+    PermanentError,
+    Sink,
+    SplitError,
+    TransientError,
+)
 from kmwatch.wire.escape import visible
 
 _ERROR_LENGTH = 500  # characters of an error kept for the operator; a receiver may echo an attacker's text
@@ -82,8 +91,12 @@ class Worker:
         """Send in outbox order. A refused batch is halved until the finding at fault stands alone."""
         try:
             await self._send(batch)
+        except PartialError as outcome:
+            await self._sort(batch, outcome)
+            return
         except PermanentError as error:
-            self._tools.events.failed(self.sink.name, _text(error), FailureKind.PERMANENT)
+            if len(batch) == 1 or not isinstance(error, SplitError):  # being split is no failure
+                self._tools.events.failed(self.sink.name, _text(error), FailureKind.PERMANENT)
             if len(batch) == 1:
                 await self._bury(batch, _text(error))
                 return
@@ -91,15 +104,31 @@ class Worker:
             await self._deliver(batch[:middle])
             await self._deliver(batch[middle:])
             return
-        await self._tools.outbox.delivered(self.sink.name, [row.seq for row in batch])
-        self._tools.events.delivered(self.sink.name, [row.finding for row in batch])
+        await self._mark(batch)
+
+    async def _sort(self, batch: Sequence[Pending], outcome: PartialError) -> None:
+        """Settle what the receiver has settled; raise what keeps the rest waiting, if anything does."""
+        refused, again = outcome.refused, outcome.again
+        await self._mark([row for place, row in enumerate(batch) if place not in refused and place not in again])
+        for place, reason in refused.items():
+            text = visible(reason, _ERROR_LENGTH)
+            self._tools.events.failed(self.sink.name, text, FailureKind.PERMANENT)
+            await self._bury([batch[place]], text)
+        if outcome.cause is not None:
+            await self._count([batch[place] for place in sorted(again)], outcome.cause)
+            raise outcome.cause
+
+    async def _mark(self, batch: Sequence[Pending]) -> None:
+        if batch:
+            await self._tools.outbox.delivered(self.sink.name, [row.seq for row in batch])
+            self._tools.events.delivered(self.sink.name, [row.finding for row in batch])
 
     async def _send(self, batch: Sequence[Pending]) -> None:
         limit = self._tools.tuning.send_timeout
         try:
             async with asyncio.timeout(limit):
                 await self.sink.send([row.finding for row in batch])
-        except PermanentError:
+        except (PartialError, PermanentError):
             raise
         except TimeoutError as error:
             late = TransientError(str(error) or f"no acknowledgement within {limit:g} s")
