@@ -5,10 +5,11 @@ from __future__ import annotations
 from os.path import normpath
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from kmwatch.config.base import Model
 from kmwatch.config.problems import listed
+from kmwatch.config.rules import COUNTING_RULES, RuleName
 from kmwatch.config.sinks import Sink, unique_names
 from kmwatch.config.sources import Source
 from kmwatch.config.values import (
@@ -24,39 +25,7 @@ from kmwatch.core.model import HOUR
 
 Expectation = Literal["required", "expected", "absent"]
 
-RULES = (
-    "KMW-001",
-    "KMW-002",
-    "KMW-005",
-    "KMW-009",
-    "KMW-013",
-    "KMW-015",
-    "KMW-016",
-    "KMW-017",
-    "KMW-018",
-    "KMW-019",
-    "KMW-022",
-    "KMW-024",
-    "KMW-025",
-    "KMW-026",
-    "KMW-027",
-    "KMW-030",
-    "KMW-033",
-    "KMW-034",
-)
-COUNTING_RULES = (
-    "KMW-005",
-    "KMW-013",
-    "KMW-015",
-    "KMW-017",
-    "KMW-019",
-    "KMW-025",
-    "KMW-026",
-    "KMW-030",
-    "KMW-033",
-)
 _LONGEST_WAIT = 2 * HOUR
-_CATALOGUE = frozenset(f"KMW-{number:03}" for number in range(1, 45))
 
 
 class Witnesses(Model):
@@ -187,6 +156,8 @@ class Limits(Model):
     """Callers or addresses each rule keeps count of."""
     outbox: Annotated[int, Field(ge=100, le=100_000_000)] = 100_000
     """Findings that wait for a sink, before reading pauses."""
+    outbox_bytes: Annotated[int, Field(ge=1_000_000, le=1_000_000_000_000)] = 1_000_000_000
+    """Octets of findings that wait for a sink, before reading pauses."""
 
 
 class Log(Model):
@@ -196,14 +167,6 @@ class Log(Model):
     """The least severe line to write."""
     format: Literal["json", "console"] = "json"
     """json for machines, console for people."""
-
-
-def _rule(name: str) -> str:
-    if name in RULES:
-        return name
-    if name in _CATALOGUE:
-        raise ValueError(f"{name} is not available in this release; available: {listed(RULES)}")
-    raise ValueError(f'there is no detection "{name}"; available: {listed(RULES)}')
 
 
 def _fits(detections: dict[str, Detection]) -> dict[str, Detection]:
@@ -239,7 +202,7 @@ class Settings(Model):
     sinks: Annotated[tuple[Sink, ...], Field(min_length=1), AfterValidator(unique_names)]
     """Where alerts go."""
     detections: Annotated[
-        dict[Annotated[str, BeforeValidator(_rule), WithJsonSchema({"enum": list(RULES)})], Detection],
+        dict[RuleName, Detection],
         AfterValidator(_fits),
     ] = Field(default_factory=dict)
     """How rules differ from their defaults."""

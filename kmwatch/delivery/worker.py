@@ -8,6 +8,7 @@ import math
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
+from kmwatch.core.health import Health
 from kmwatch.core.model import Micros
 from kmwatch.delivery.report import DeliveryEvents, DeliveryState, FailureKind, State
 from kmwatch.ports import (
@@ -59,12 +60,14 @@ class Worker:
         self.wake = asyncio.Event()
         self.drain = asyncio.Event()
         self.is_drained = False
+        self.quit = False  # finish what is under way, then end
+        self.beat: Health | None = None  # the latest heartbeat, if it has not been sent
         self.state = DeliveryState(sink.name, State.IDLE, None, tools.now(), 0)
         self._tools = tools
 
     async def run(self) -> None:
         """Deliver until drained. A task boundary: no fault of a sink or of the store ends its worker."""
-        while not self.is_drained:
+        while not self.is_drained and not self.quit:
             try:
                 await self._round()
             except ConfigurationError as error:
@@ -80,12 +83,30 @@ class Worker:
             self._become(State.SENDING, self.state.attempts, self.state.last_error)
             await self._deliver(batch)
             self._become(State.IDLE, 0, None)
+        elif self.beat is not None and not self.drain.is_set():
+            await self._pulse()
         elif self.drain.is_set():
             self.is_drained = True
         else:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._tools.tuning.idle_look):
                     await self.wake.wait()
+
+    async def _pulse(self) -> None:
+        """Send the latest heartbeat. It is in no outbox: one that fails is gone, and the next tells more."""
+        beat, self.beat = self.beat, None
+        if beat is None:
+            return
+        self._become(State.SENDING, self.state.attempts, self.state.last_error)
+        try:
+            async with asyncio.timeout(self._tools.tuning.send_timeout):
+                await self.sink.send([beat])
+        except PartialError as outcome:
+            if outcome.cause is not None:
+                raise outcome.cause from outcome
+        except PermanentError as error:
+            self._tools.events.failed(self.sink.name, _text(error), FailureKind.PERMANENT)
+        self._become(State.IDLE, 0, None)
 
     async def _deliver(self, batch: Sequence[Pending]) -> None:
         """Send in outbox order. A refused batch is halved until the finding at fault stands alone."""

@@ -2,7 +2,7 @@
 
 Promise: at least once, and only that something of a rule and a severity is there. Alertmanager knows no events: an
 alert is its labels, and whatever has the same labels is the same alert. So only rule, severity and what the
-configuration adds are labels; ids stand in annotations, where the latest line wins. Send every line to another sink too.
+configuration adds are labels; ids stand in annotations, where the latest line wins. Send all lines to another sink too.
 
 An alert stays firing for `firing` after its latest line: without endsAt Alertmanager would resolve it after its own
 resolve_timeout, five minutes by default. A close is no all-clear ("no longer gathering"), so it is acknowledged here

@@ -129,9 +129,7 @@ class HttpClient:
 
     def refusal(self, answer: Answer) -> SinkError:
         """What an answer that is not 2xx means."""
-        text = (
-            f"{self.peer}: {self.shown(answer)}{_ADVICE.get(HTTPStatus(answer.status), '') if _known(answer) else ''}"
-        )
+        text = f"{self.peer}: {self.shown(answer)}{_ADVICE.get(answer.status, '')}"
         if answer.status in _LATER or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             return TransientError(text, answer.retry_after)
         if answer.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:

@@ -20,9 +20,16 @@ class DeliveryTelemetry:
     def __init__(self, metrics: Metrics, clock: Clock, sinks: Sequence[str]) -> None:
         """Write to these metrics; label sets of all sinks start at 0."""
         self._metrics, self._clock = metrics, clock
+        self.expect(sinks)
+
+    def expect(self, sinks: Sequence[str]) -> None:
+        """Start the label sets of these sinks at 0."""
+        metrics = self._metrics
         for sink in sinks:
             metrics.outbox_pending.labels(sink)
             metrics.outbox_oldest.labels(sink)
+            metrics.outbox_bytes.labels(sink)
+            metrics.dead_waiting.labels(sink)
             for outcome in ("delivered", *FailureKind):
                 metrics.deliveries.labels(sink, outcome)
 
