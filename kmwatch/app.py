@@ -21,7 +21,7 @@ from kmwatch.clock import Clock
 from kmwatch.config.load import Loaded
 from kmwatch.config.problems import ConfigurationError
 from kmwatch.core.health import Health, heartbeat
-from kmwatch.core.model import SECOND
+from kmwatch.core.model import SECOND, Micros
 from kmwatch.core.step import Engine
 from kmwatch.delivery import Delivery, State
 from kmwatch.pipeline import Pipeline
@@ -201,8 +201,7 @@ class App:
             part = partition_of(stream)
             metrics.lag.labels(part.topic, str(part.partition)).set(behind)
         metrics.active.set(self._pipeline.active)
-        reached, seen = engine.watermark.value, engine.feed.last_seen()
-        witnesses = {**dict.fromkeys(assembly.witnesses(self._loaded.settings)), **seen}
+        reached, witnesses = engine.watermark.value, self._witnesses(engine)
         return Status(
             __version__,
             self._pipeline.active,
@@ -287,6 +286,11 @@ class App:
         digest = loaded.declarations.digest[:16]
         log.info("reloaded", declarations=digest, sinks=made, gone=sorted(plan.gone), need_a_restart=restart)
 
+    def _witnesses(self, engine: Engine) -> dict[str, Micros | None]:
+        """The event time of the latest record of each witness that is expected or heard."""
+        found: dict[str, Micros | None] = dict.fromkeys(assembly.witnesses(self._loaded.settings))
+        return found | {str(witness): at for witness, at in engine.feed.last_seen().items()}
+
     def _heartbeats(self) -> Coroutine[None, None, None]:
         def wanted() -> dict[str, int]:
             return {sink.name: sink.heartbeat for sink in self._loaded.settings.sinks if sink.heartbeat is not None}
@@ -294,12 +298,12 @@ class App:
         return beats(wanted, self._heartbeat, self._delivery.beat, self._clock)
 
     async def _heartbeat(self) -> Health:
-        engine, seen, ready = self._pipeline.engine, self._telemetry.seen, await self.readiness()
+        engine, ready = self._pipeline.engine, await self.readiness()
         found = report(
             totals(engine, await self._store.accounts()),
             lag=self._source.lag(),
             last_event=engine.watermark.value,
-            witnesses={"cadf": seen},
+            witnesses=self._witnesses(engine),
             problems=ready.problems,
         )
         return heartbeat(found, int(self._clock.now() * SECOND), f"{socket.gethostname()}:{os.getpid()}")

@@ -168,12 +168,12 @@ def _cause(error: BaseException) -> BaseException:
     """The error of TLS within what aiohttp makes of it, or the error itself."""
     seen: BaseException | None = error
     for _ in range(4):
-        if isinstance(seen, ssl.SSLError):
-            return seen
         if isinstance(seen, aiohttp.ClientConnectorCertificateError):
             seen = seen.certificate_error
-        elif isinstance(seen, aiohttp.ClientConnectorError):
+        elif isinstance(seen, aiohttp.ClientConnectorError):  # some of its kinds are errors of TLS by name only
             seen = seen.os_error
+        elif isinstance(seen, ssl.SSLError):
+            return seen
         elif seen is not None:
             seen = seen.__cause__
     if isinstance(error, aiohttp.ClientConnectorDNSError):
