@@ -95,6 +95,8 @@ class OpenSearchSink:
 
     async def send(self, findings: Sequence[Finding]) -> str | None:
         """Deliver; see the module for what that means."""
+        if not findings:
+            return None
         body = b"".join(render_all(self._pair, findings))
         if len(body) > _MOST and len(findings) > 1:
             raise SplitError(f"{self._client.peer}: {len(body)} octets are more than {_MOST} in a request")
