@@ -226,7 +226,7 @@ def _outbox(given: argparse.Namespace) -> int:
         )
         return USAGE
     count = asyncio.run(change(loaded, SystemClock(), chosen, given.action))
-    then = "wait again; a running kmwatch sends them within a minute" if given.action == "retry" else "let go of"
+    then = "wait again; a running kmwatch sends them within seconds" if given.action == "retry" else "let go of"
     sys.stdout.write(f"{count} dead line{'s' if count != 1 else ''} {then}\n")
     return OK
 

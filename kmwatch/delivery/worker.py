@@ -35,7 +35,7 @@ class Tuning(NamedTuple):
     most_backoff: float = 60.0
     longest_wish: float = 3600.0  # a receiver's retry_after counts up to here
     pause: float = 60.0  # between looks at a paused sink
-    idle_look: float = 60.0  # for rows that another process put back (`kmwatch outbox retry`)
+    idle_look: float = 10.0  # for rows that another process put back (`kmwatch outbox retry`)
 
 
 Sleep = Callable[[float], Awaitable[None]]

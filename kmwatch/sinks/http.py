@@ -178,7 +178,7 @@ def _cause(error: BaseException) -> BaseException:
             seen = seen.__cause__
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return OSError(f"its name cannot be resolved: {error.os_error.strerror or error.os_error}")
-    return error
+    return error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
