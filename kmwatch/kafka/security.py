@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import ssl
 from pathlib import Path
+from urllib.parse import quote_plus
 
 import aiohttp
 import msgspec
@@ -52,12 +54,13 @@ class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka is
         if given.token_url is None or given.client_id is None or given.client_secret is None:
             raise TokenError("no token endpoint is configured")
         form = {"grant_type": "client_credentials"} | ({"scope": given.scope} if given.scope else {})
-        auth = aiohttp.BasicAuth(given.client_id, given.client_secret.get_secret_value(), "utf-8")
+        pair = f"{quote_plus(given.client_id)}:{quote_plus(given.client_secret.get_secret_value())}"  # RFC 6749 2.3.1
+        headers = {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
         context = tls_context(given.ca, None, None)
         try:
             async with (
                 aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_TOKEN_SECONDS)) as session,
-                session.post(given.token_url, data=form, auth=auth, ssl=context, allow_redirects=False) as answer,
+                session.post(given.token_url, data=form, headers=headers, ssl=context, allow_redirects=False) as answer,
             ):
                 body = await answer.content.read(_TOKEN_BYTES)
                 if answer.status != 200:  # noqa: PLR2004 - RFC 6749 5.1

@@ -91,7 +91,7 @@ def explained(error: BaseException, security: Mapping[str, object] | None = None
             return Trouble(words.format(_words(error)), is_standing=True)
     if isinstance(error, TimeoutError):
         return Trouble("does not answer in time", is_standing=False)
-    if isinstance(error, errors.KafkaConnectionError) and security is not None:
+    if isinstance(error, errors.KafkaConnectionError | ConnectionResetError) and security is not None:
         protocol = str(security.get("security_protocol", "PLAINTEXT")).lower()
         text = f"closed the connection; does this port speak {protocol}? ({_words(error)})"
         return Trouble(text, is_standing=False)
