@@ -13,9 +13,11 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
+from urllib.error import URLError
 
 import aiohttp
 import msgspec
@@ -35,7 +37,6 @@ public class Run {
             settings.put("http.cors.enabled", false);
             settings.put("cluster.routing.allocation.disk.threshold_enabled", false);
             settings.put("action.auto_create_index", "findings*");
-            settings.putList("discovery.seed_hosts", "127.0.0.1:9999");
         }).build(newConfigs().basePath(a[0]).numOfNode(1).clusterName("kmwatch").baseHttpPort(Integer.parseInt(a[1])));
         Thread.sleep(Long.MAX_VALUE);
     }
@@ -92,9 +93,6 @@ class OpenSearch:
             self._process = None
 
     def _is_ready(self) -> bool:
-        import urllib.request  # noqa: PLC0415 - a harness's own look
-        from urllib.error import URLError  # noqa: PLC0415
-
         try:
             url = f"{self.url}/_cluster/health?wait_for_status=yellow&timeout=1s"
             with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 - an address of ours
