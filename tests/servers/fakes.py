@@ -38,6 +38,7 @@ class FakeReceiver:
         self.requests = 0
         self.fault: str | None = None  # reset, reset_after, hang, slow_loris, a status, or one of the subclass's
         self.poison: set[str] = set()  # line ids it will never accept
+        self.delay = 0.0  # seconds that each request takes
         self.context: ssl.SSLContext | None = None
         self._runner: web.AppRunner | None = None
 
@@ -81,6 +82,7 @@ class FakeReceiver:
         if fault is not None and fault.isdigit():
             retry = {"Retry-After": "7"} if fault in {"429", "503"} else {}
             return self.refuse(int(fault), retry)
+        await asyncio.sleep(self.delay)
         answer = await self.take(request, body)
         if fault == "reset_after":  # it has everything, and nobody will know
             _abort(request)
