@@ -7,7 +7,7 @@ import socket
 import ssl
 from collections.abc import Mapping, Sequence
 from datetime import UTC
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 from zoneinfo import ZoneInfo
 
 from kmwatch.clock import Clock
@@ -15,13 +15,14 @@ from kmwatch.config.settings import Settings
 from kmwatch.config.sinks import Facility
 from kmwatch.config.sinks import Sink as SinkSettings
 from kmwatch.config.sources import Form, Kafka, Security
+from kmwatch.config.stores import Postgres
 from kmwatch.core.account import Account
 from kmwatch.core.constraint import ranges
 from kmwatch.core.declaration import Declarations
 from kmwatch.core.detect import Detector
 from kmwatch.core.expected import SLOTS, Expected
 from kmwatch.core.join import Join
-from kmwatch.core.model import Mode, Severity, Witness
+from kmwatch.core.model import SECOND, Mode, Severity, Witness
 from kmwatch.core.order import Order
 from kmwatch.core.pulse import Expectation
 from kmwatch.core.rules.base import Settings as RuleSettings
@@ -30,7 +31,7 @@ from kmwatch.core.rules.unexpected_network import Network
 from kmwatch.core.step import Engine
 from kmwatch.core.watermark import Watermark
 from kmwatch.pipeline import Router
-from kmwatch.ports import Decode, Sink, Source, SourceError
+from kmwatch.ports import Decode, Sink, Source, SourceError, Store
 from kmwatch.sinks.file import FileSink
 from kmwatch.sinks.stdout import StdoutSink
 from kmwatch.sinks.syslog import SyslogSink
@@ -41,6 +42,9 @@ from kmwatch.store.sqlite import SqliteStore
 from kmwatch.wire.decode import Options, Reader
 from kmwatch.wire.haproxy import Captures
 from kmwatch.wire.syslog import LOG_AUDIT
+
+if TYPE_CHECKING:
+    from kmwatch.store.postgres.connection import Target
 
 _WAITING_MAX = 200_000  # events held back for their order; a partition that stalls must not fill the memory
 
@@ -112,11 +116,26 @@ def router(settings: Settings) -> Router:
     return Router({sink.name: Severity(sink.min_severity) for sink in settings.sinks})
 
 
-def store(settings: Settings, clock: Clock) -> SqliteStore:
+def store(settings: Settings, clock: Clock) -> Store:
     """The configured store; raises StoreError."""
     owner = f"{socket.gethostname()}:{os.getpid()}"
     names = {sink.name for sink in settings.sinks}
+    if settings.store.postgres is not None:
+        from kmwatch.store.postgres.store import PostgresStore  # noqa: PLC0415  (libpq is for those who use it)
+
+        given = settings.store.postgres
+        return PostgresStore(target(given), owner, clock.now, sinks=names, lease=given.lease / SECOND)
+    if settings.store.sqlite is None:
+        raise ValueError(settings.store)  # the settings hold exactly one kind
     return SqliteStore(settings.store.sqlite.path, owner, clock.now, sinks=names)
+
+
+def target(given: Postgres) -> Target:
+    """Where a PostgreSQL store is, and as whom to speak to it."""
+    from kmwatch.store.postgres.connection import Target  # noqa: PLC0415
+
+    password = None if given.password is None else given.password.get_secret_value()
+    return Target(given.url, given.schema_name, password, given.tls, given.ca, given.cert, given.key)
 
 
 def sinks(settings: Settings) -> list[Sink]:

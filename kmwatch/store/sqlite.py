@@ -19,7 +19,7 @@ from msgspec import json
 
 from kmwatch.core.model import Finding
 from kmwatch.core.state import Row
-from kmwatch.ports import Claim, Commit, Fenced, Move, Pending, SinkAccount, StoreError
+from kmwatch.ports import Claim, Commit, Fenced, Move, Pending, SinkAccount, Standing, StoreError
 from kmwatch.store.schema import MIGRATIONS
 
 T = TypeVar("T")
@@ -50,6 +50,7 @@ class SqliteStore:
         self._sinks = sinks
         self._clock = clock
         self._claim: int | None = None
+        self._standing = Standing()
         self._backlog = 0
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="store")
         try:
@@ -68,6 +69,17 @@ class SqliteStore:
     async def claim(self) -> Claim:
         """Take over; any earlier claimant is fenced from here on."""
         return await self._run(self._do_claim)
+
+    def check(self) -> None:
+        """Nobody takes over here without the group: its word, or the next commit, tells."""
+
+    def standing(self) -> Standing:
+        """As of the last claim: this store does not elect, Kafka's group does."""
+        return self._standing
+
+    async def resign(self) -> None:
+        """Whoever claims has it: there is nothing to wait for."""
+        self._standing = Standing(epoch=self._standing.epoch)
 
     async def commit(self, commit: Commit) -> None:
         """Write one batch."""
@@ -157,6 +169,7 @@ class SqliteStore:
             positions = dict(self._db.execute("SELECT stream, next FROM offsets").fetchall())
             rows = self._db.execute("SELECT kind, key, value FROM state ORDER BY rowid").fetchall()
             self._backlog = self._count_backlog(self._db)  # an earlier claimant has added and settled lines
+        self._standing = Standing(active=True, epoch=self._claim, since=self._clock(), owner=self._owner)
         return Claim(self._claim, positions, [Row(*row) for row in rows])
 
     def _do_commit(self, commit: Commit) -> None:
@@ -165,6 +178,7 @@ class SqliteStore:
         added = 0
         with _Transaction(db):
             if db.execute("SELECT claim FROM writer").fetchone()[0] != self._claim:
+                self._standing = Standing(epoch=self._standing.epoch)
                 raise Fenced("another instance has taken over this store")
             for move in commit.moves:
                 self._move(move)
