@@ -35,6 +35,7 @@ from kmwatch.ports import Decode, Sink, Source, SourceError, Store
 from kmwatch.sinks.file import FileSink
 from kmwatch.sinks.stdout import StdoutSink
 from kmwatch.sinks.syslog import SyslogSink
+from kmwatch.sources.elected import ElectedKafkaSource
 from kmwatch.sources.file import FileSource
 from kmwatch.sources.kafka import KafkaSource
 from kmwatch.sources.merged import MergedSource
@@ -130,12 +131,14 @@ def store(settings: Settings, clock: Clock) -> Store:
     return SqliteStore(settings.store.sqlite.path, owner, clock.now, sinks=names)
 
 
-def target(given: Postgres) -> Target:
-    """Where a PostgreSQL store is, and as whom to speak to it."""
+def target(given: Postgres, *, url: str | None = None) -> Target:
+    """Where a PostgreSQL store is, and as whom to speak to it: another role brings a password of its own."""
     from kmwatch.store.postgres.connection import Target  # noqa: PLC0415
 
     password = None if given.password is None else given.password.get_secret_value()
-    return Target(given.url, given.schema_name, password, given.tls, given.ca, given.cert, given.key)
+    if url is not None:
+        password = None
+    return Target(url or given.url, given.schema_name, password, given.tls, given.ca, given.cert, given.key)
 
 
 def sinks(settings: Settings) -> list[Sink]:
@@ -145,11 +148,12 @@ def sinks(settings: Settings) -> list[Sink]:
 
 def source(settings: Settings, clock: Clock, *, accept_gap: bool = False) -> Source:
     """The configured sources as one."""
+    elected = settings.store.postgres is not None
     parts: list[Source] = []
     for given in settings.sources:
         decode = reader(settings, given.form, given.zone).decode
         if given.kafka is not None:
-            parts.append(_kafka(given.kafka, clock, decode, accept_gap=accept_gap))
+            parts.append(_kafka(given.kafka, clock, decode, accept_gap=accept_gap, elected=elected))
         elif given.file is not None:
             parts.append(FileSource(given.file.paths, clock=clock, follow=given.file.follow, decode=decode))
     return parts[0] if len(parts) == 1 else MergedSource(parts)
@@ -192,8 +196,10 @@ def _sink(given: SinkSettings) -> Sink:
     )
 
 
-def _kafka(given: Kafka, clock: Clock, decode: Decode, *, accept_gap: bool) -> KafkaSource:
-    return KafkaSource(
+def _kafka(given: Kafka, clock: Clock, decode: Decode, *, accept_gap: bool, elected: bool) -> KafkaSource:
+    """Where the store elects the active instance, Kafka's group has nothing to say."""
+    make = ElectedKafkaSource if elected else KafkaSource
+    return make(
         bootstrap=list(given.bootstrap),
         topics=list(given.topics),
         group=given.group,

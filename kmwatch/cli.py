@@ -16,6 +16,7 @@ from kmwatch.clock import SystemClock
 from kmwatch.config.load import Loaded, load
 from kmwatch.config.problems import ConfigurationError, Problem
 from kmwatch.ports import PositionError, SourceError, StateError, StoreError, UndeliveredError
+from kmwatch.storecli import add_store_commands
 from kmwatch.wire.escape import visible
 
 OK, WRONG, USAGE, FAILED = 0, 1, 2, 3
@@ -102,6 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     ):
         replay.add_argument(f"--{name}", type=Path, metavar="OUT", help=f"write {text} (- is standard output)")
     replay.set_defaults(command=_replay)
+    add_store_commands(commands)
     return parser
 
 

@@ -120,6 +120,11 @@ class SqliteStore:
         await self._run(self._db.close)
         self._worker.shutdown()
 
+    def end(self) -> None:
+        """Close without a loop: for whoever only wanted the schema to be there."""
+        self._worker.submit(self._db.close).result()
+        self._worker.shutdown()
+
     async def _run(self, work: Callable[[], T]) -> T:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._worker, work)

@@ -283,6 +283,7 @@ def test_relative_paths_start_at_the_folder_of_the_configuration(tmp_path: Path)
     settings = Files(tmp_path, settings=text).load().settings
     assert settings.sources[0].file is not None
     assert settings.sources[0].file.paths == ("-", f"{tmp_path}/records/*.gz", "/var/log/x")
+    assert settings.store.sqlite is not None
     assert settings.store.sqlite.path == tmp_path / "state.db"
 
 
