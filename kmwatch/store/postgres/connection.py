@@ -104,8 +104,12 @@ def connect(target: Target, *, seconds: float, lease: float, lock_seconds: float
             application_name="kmwatch",
             **(_KEEPALIVE | _session(target) | _tls(target)),
         )
-        with connection.cursor() as cursor:
-            cursor.execute(sql.SQL("SET search_path = {}, pg_temp").format(sql.Identifier(target.schema)))
+        try:
+            connection.gives_up = until(max(2, seconds))
+            connection.execute(sql.SQL("SET search_path = {}, pg_temp").format(sql.Identifier(target.schema)))
+        except BaseException:
+            connection.close()
+            raise
     except psycopg.Error as error:
         raise StoreError(f"cannot open the store {target.name}: {text(error)}; check store.postgres") from error
     return connection

@@ -11,6 +11,11 @@ from kmwatch.store.postgres.schema import MIGRATIONS
 
 _LOCK = 0x6B6D_7761_7463_68  # "kmwatch": two instances that start at once migrate one after the other
 _SECONDS = 600.0
+# A query and not `to_regclass`, which may answer from a cache that has not heard of another session's commit.
+_FOUND = """
+    SELECT relname FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace
+    WHERE nspname = %s AND relkind IN ('r', 'p')
+"""
 
 
 def ensure(db: Connection, target: Target) -> None:
@@ -40,9 +45,8 @@ def migrate(target: Target) -> int:
 
 def _version(db: Connection, target: Target) -> int:
     """0 for a schema that is empty or is not there."""
-    found = "SELECT to_regclass('schema_version') IS NOT NULL, EXISTS (SELECT FROM pg_class WHERE relkind IN ('r', 'p')"
-    rows = db.execute(f"{found} AND relnamespace = to_regnamespace(%s))", (_quoted(db, target),)).fetchall()
-    ours, others = rows[0]
+    tables = {name for (name,) in db.execute(_FOUND, (target.schema,))}
+    ours, others = "schema_version" in tables, bool(tables)
     if not ours:
         if others:
             raise StoreError(f"{target.name} holds tables of something else; name another in store.postgres.schema")
@@ -58,12 +62,8 @@ def _migrate(db: Connection, target: Target) -> None:
     db.gives_up = until(_SECONDS)
     with db.transaction():
         db.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
-        if db.execute("SELECT to_regnamespace(%s) IS NULL", (_quoted(db, target),)).fetchall()[0][0]:
+        if not db.execute("SELECT FROM pg_namespace WHERE nspname = %s", (target.schema,)).fetchall():
             db.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(target.schema)))
         for number, script in enumerate(MIGRATIONS[_version(db, target) :], _version(db, target) + 1):
             db.execute(script.encode())
             db.execute("UPDATE schema_version SET version = %s", (number,))
-
-
-def _quoted(db: Connection, target: Target) -> str:
-    return sql.Identifier(target.schema).as_string(db)

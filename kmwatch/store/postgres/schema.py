@@ -9,6 +9,13 @@ MIGRATIONS: tuple[str, ...] = (
     """
     CREATE TABLE schema_version (id int PRIMARY KEY CHECK (id = 1), version int NOT NULL);
     INSERT INTO schema_version VALUES (1, 0);
+    DO $$  -- default privileges let others write every table; this one is its owner's
+    DECLARE other name;
+    BEGIN
+        FOR other IN SELECT DISTINCT grantee FROM information_schema.role_table_grants
+            WHERE table_schema = current_schema AND table_name = 'schema_version' AND grantee <> current_user
+        LOOP EXECUTE format('REVOKE INSERT, UPDATE, DELETE ON schema_version FROM %I', other); END LOOP;
+    END $$;
     CREATE TABLE writer (
         id int PRIMARY KEY CHECK (id = 1),
         epoch bigint NOT NULL,         -- grows with each takeover

@@ -62,6 +62,7 @@ class PostgresStore:
         self._backlog, self._commits = 0, 0
         self._doubtful: Commit | None = None  # sent, and the connection broke before the answer
         self._db: Connection | None = None
+        self._closed = False
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="store")
         try:
             self._worker.submit(self._open).result()
@@ -127,6 +128,7 @@ class PostgresStore:
 
     async def close(self) -> None:
         """Finish what is queued, resign and close."""
+        self._closed = True
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(self._worker, self._disconnect)
         await loop.run_in_executor(self._worker, self._lease.close)
@@ -161,6 +163,8 @@ class PostgresStore:
         self._db = db
 
     def _connected(self) -> Connection:
+        if self._closed:
+            raise StoreError("the store is closed")
         if self._db is None or self._db.closed:
             self._db = None
             self._open()
