@@ -19,7 +19,7 @@ from pathlib import Path
 
 from tests.servers.kafka import KafkaServer
 from tests.support.crashing_main import ACKNOWLEDGED, OFTEN, OPEN_JOINS, POINTS
-from tests.support.daemon import Config, Daemon, configuration, file_sink, kafka_source
+from tests.support.daemon import PATIENCE, Config, Daemon, configuration, file_sink, kafka_source
 from tests.support.recorded import PARTITIONS, alerts_in, copies, halves_apart, produce
 from tests.support.store import analysis, latest, offsets, outbox
 
@@ -30,6 +30,7 @@ RANDOM = "at random"
 _KILLS_A_COPY = 12  # how many kills one copy of the recording lasts for
 _BATCH, _PACE = "60", "0.05"
 _AT_WORK = 0.8  # share of the random kills that come while it reads; the others come somewhere in its start
+_SLOWEST = 250.0  # records a second that a busy machine gets through
 _LIFE = 30.0  # seconds after which a life that did not come to its point is ended anyway
 
 
@@ -174,6 +175,7 @@ def to_the_end(place: Place, produced: int) -> None:
                 and bool(status.account.sinks)
             ),
             "all is consumed, judged and delivered",
+            PATIENCE + produced / _SLOWEST,
         )
         assert status.account.balanced, status.account
         assert daemon.terminate() == 0, daemon.output()

@@ -33,8 +33,7 @@ from tests.support.proxy import Proxy
 from tests.support.recorded import PARTITIONS, alerts_in, copies, halves_apart, produce
 
 WHO = ("first", "second")
-_SLOWLY = {"KMWATCH_BATCH": "40", "KMWATCH_PACE": "0.25"}  # a copy of the recording lasts for some twenty seconds
-_PACE = 160.0  # records a second
+_BATCH, _PACE = 40, 0.4  # records in a read, seconds between reads: there is work to do in every round
 _SECONDS_A_ROUND = 7.0  # with a lease of 2 s
 _PATIENCE = 90.0
 _LOOK = 0.02
@@ -48,6 +47,10 @@ class Instance:
     daemon: Daemon
     proxy: Proxy
     alerts: Path
+
+    def start(self) -> None:
+        """Start it, to read slowly."""
+        self.daemon.start(environment={"KMWATCH_BATCH": str(_BATCH), "KMWATCH_PACE": str(_PACE)})
 
     def status(self) -> Status | None:
         """What it shows, if it shows anything."""
@@ -120,7 +123,7 @@ class Pair:
         """Start who does not run; wait for one that is active and one that stands by, warm; returns both."""
         for one in self.instances:
             if not one.daemon.running:
-                one.daemon.start(environment=_SLOWLY)
+                one.start()
 
         def settled() -> bool:
             for one in self.instances:
@@ -231,7 +234,7 @@ def disturb(kafka: KafkaServer, server: PostgresServer, folder: Path, *, rounds:
     began, report = time.monotonic(), Report(seed, lease)
     chance = random.Random(seed)  # noqa: S311
     length = rounds * (_SECONDS_A_ROUND + int(lease.removesuffix("s")))
-    records = halves_apart(r for copy in copies(max(2, math.ceil(length * _PACE / 2856))) for r in copy)
+    records = halves_apart(r for copy in copies(max(2, math.ceil(length * _BATCH / _PACE / 2856))) for r in copy)
     report.records = len(records)
     topic = asyncio.run(kafka.create_topic(partitions=PARTITIONS))
     asyncio.run(produce(kafka, topic, records))
@@ -244,7 +247,7 @@ def disturb(kafka: KafkaServer, server: PostgresServer, folder: Path, *, rounds:
 
     database = Database(server, server.database())
     with _pair(kafka, topic, wild, database, lease) as pair:
-        pair.instances[0].daemon.start(environment=_SLOWLY)
+        pair.instances[0].start()
         pair.wait(lambda: pair.instances[0].active, "the first is active")
         database.watch_moves()
         for number, fault in enumerate(_plan(rounds, chance), 1):
