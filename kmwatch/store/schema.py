@@ -44,4 +44,8 @@ MIGRATIONS: tuple[str, ...] = (
         PRIMARY KEY (stream, position)
     );
     """,
+    """
+    CREATE INDEX outbox_stored ON outbox (stored);  -- what is pruned is found without a look at what stays
+    CREATE INDEX rejected_stored ON rejected (stored);
+    """,
 )

@@ -56,6 +56,7 @@ MIGRATIONS: tuple[str, ...] = (
         PRIMARY KEY (seq, sink)
     ) WITH (autovacuum_vacuum_scale_factor = 0.05);
     CREATE INDEX deliveries_pending ON deliveries (sink, seq) WHERE state = 0;
+    CREATE INDEX deliveries_owed ON deliveries (seq) WHERE state <> 1;  -- what keeps a line from being pruned
     CREATE TABLE sink_totals (
         sink text PRIMARY KEY,
         routed bigint NOT NULL DEFAULT 0,

@@ -108,19 +108,23 @@ WAITING = """
     JOIN outbox USING (seq)
 """
 
-# In portions, so that nobody waits long for the lock on a row.
+# In portions, so that nobody waits long for the lock on a row; by place, so that no join may choose to read it all.
 PRUNE_LINES = """
-    WITH gone AS (DELETE FROM outbox WHERE seq IN (
-        SELECT seq FROM outbox WHERE stored < %(before)s
-            AND NOT EXISTS (SELECT FROM deliveries d WHERE d.seq = outbox.seq AND d.state <> 1)
-        ORDER BY stored LIMIT %(portion)s
-    ) RETURNING 1)
+    WITH gone AS (
+        DELETE FROM outbox WHERE ctid = ANY(ARRAY(
+            SELECT o.ctid FROM outbox o
+            WHERE stored < %(before)s AND NOT EXISTS (SELECT FROM deliveries d WHERE d.seq = o.seq AND d.state <> 1)
+            ORDER BY stored LIMIT %(portion)s
+        )) RETURNING 1
+    )
     SELECT count(*) FROM gone
 """
 PRUNE_REJECTED = """
-    WITH gone AS (DELETE FROM rejected WHERE (stream, position) IN (
-        SELECT stream, position FROM rejected WHERE stored < %(before)s ORDER BY stored LIMIT %(portion)s
-    ) RETURNING 1)
+    WITH gone AS (
+        DELETE FROM rejected WHERE ctid = ANY(ARRAY(
+            SELECT ctid FROM rejected WHERE stored < %(before)s ORDER BY stored LIMIT %(portion)s
+        )) RETURNING 1
+    )
     SELECT count(*) FROM gone
 """
 
