@@ -3,7 +3,7 @@
 Two electors could disagree: the group would hand the partitions to one instance while the database has chosen
 another, and after a kill the group waits out its session before it lets anybody have them. So the partitions are
 taken by an assignment of our own, by whoever the store elects; the store's epoch and offsets are the fence
-(docs/adr/0003, 0007). The group's name only carries offsets, for lag tools.
+(docs/adr/0003, 0008). The group's name only carries offsets, for lag tools.
 """
 
 from __future__ import annotations

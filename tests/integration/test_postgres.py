@@ -246,7 +246,7 @@ async def test_instances_that_start_at_once_on_an_empty_database_make_its_schema
     assert stores.database.look("SELECT version FROM schema_version") == [(len(MIGRATIONS),)]
 
 
-HOW_TO = ROOT / "docs" / "how-to" / "postgres.md"
+HOW_TO = ROOT / "docs" / "guides" / "postgres.md"
 
 
 def documented(number: int) -> str:
@@ -263,17 +263,17 @@ def granted(postgres: PostgresServer) -> Iterator[Target]:
         postgres.sql(statement)
     place = f"127.0.0.1:{postgres.port}/kmwatch"
     postgres.sql(inside, url=f"postgresql://postgres:{postgres.password}@{place}")
-    for role in ("kmwatch", "kmwatch_owner"):
+    for role in ("kmwatch", "kmw_owner"):
         postgres.sql(f"ALTER ROLE {role} PASSWORD 'secret'")
     yield Target(f"postgresql://kmwatch@{place}", password="secret", sslmode="disable")
-    for statement in ("DROP DATABASE kmwatch WITH (FORCE)", "DROP ROLE kmwatch", "DROP ROLE kmwatch_owner"):
+    for statement in ("DROP DATABASE kmwatch WITH (FORCE)", "DROP ROLE kmwatch", "DROP ROLE kmw_owner"):
         postgres.sql(statement)
 
 
 async def test_the_documented_grants_are_all_that_a_running_instance_needs(granted: Target) -> None:
     with pytest.raises(StoreError, match=r"run `kmwatch store migrate` as its owner"):
         PostgresStore(granted, "one", time.time)
-    owner = structs.replace(granted, url=granted.url.replace("kmwatch@", "kmwatch_owner@"))
+    owner = structs.replace(granted, url=granted.url.replace("kmwatch@", "kmw_owner@"))
     await PostgresStore(owner, "owner", time.time).close()
     store = PostgresStore(granted, "one", time.time)
     await store.claim()
@@ -284,7 +284,7 @@ async def test_the_documented_grants_are_all_that_a_running_instance_needs(grant
     await store.dead("siem", [two.seq], "refused")
     await store.failed("siem", [three.seq], "away")
     assert await store.prune(time.time() + 1) == 1
-    with pytest.raises(StoreError, match=r"permission denied.*docs/how-to/postgres\.md"):
+    with pytest.raises(StoreError, match=r"permission denied.*docs/guides/postgres\.md"):
         await store._run(lambda: store._connected().execute("CREATE TABLE mine (a int)"))
     with pytest.raises(StoreError, match="permission denied"):
         await store._run(lambda: store._connected().execute("UPDATE schema_version SET version = 9"))

@@ -1,6 +1,6 @@
 """The memory of every detection splits by its key: N partitions find exactly what one process finds.
 
-What docs/adr/0008 builds on. The catalogue is walked, so that a new detection is held to the law, or has no line in
+What docs/adr/0009 builds on. The catalogue is walked, so that a new detection is held to the law, or has no line in
 `splits.SPLITS` and fails.
 """
 

@@ -1,4 +1,4 @@
-"""By what the memory of each detection splits, for the day one process is not enough (docs/adr/0008).
+"""By what the memory of each detection splits, for the day one process is not enough (docs/adr/0009).
 
 A process that sees every event of its keys, and hears of the time from all others, says what one process would say
 of them. A detection that speaks of two kinds of keys is shown an event for each of them, and speaks only of those

@@ -30,7 +30,7 @@ def ensure(db: Connection, target: Target) -> None:
         _migrate(db, target)
     except psycopg.errors.InsufficientPrivilege as error:
         message = f"the store {target.name} has no schema of this release, and its role may not make it: {text(error)}"
-        raise StoreError(f"{message}; run `kmwatch store migrate` as its owner (docs/how-to/postgres.md)") from error
+        raise StoreError(f"{message}; run `kmwatch store migrate` as its owner (docs/guides/postgres.md)") from error
 
 
 def migrate(target: Target) -> int:

@@ -146,7 +146,7 @@ class PostgresStore:
             if self._db is not None and self._db.broken:
                 self._disconnect()
             if isinstance(error, psycopg.errors.InsufficientPrivilege):
-                hint = "the grants it needs are in docs/how-to/postgres.md"
+                hint = "the grants it needs are in docs/guides/postgres.md"
                 raise StoreError(f"store {self._target.name}: {text(error)}; {hint}") from error
             message = f"store {self._target.name}: {text(error)}; check the database, nothing is lost"
             raise StoreError(message) from error
