@@ -33,6 +33,7 @@ FORTNIGHT = timedelta(days=14)
 COPIES = 26
 SETTLED = 8  # copies after which retention has set in, and what rules remember has reached its limit: sixteen weeks
 LIMIT = 200  # keys of a rule: what bounds the state
+CLOSED = 5000  # keys of requests that are over, of each of two generations
 DAY = 86_400.0
 BATCH = 500
 _BYTES = """
@@ -47,6 +48,7 @@ def year() -> Iterator[tuple[int, Commit]]:
     loaded = load(RECORDING / "kmwatch.yaml", {})
     settings = loaded.settings.model_copy(update={"limits": Limits(keys_per_rule=LIMIT)})
     engine = assembly.engine(settings, loaded.declarations)
+    engine.join.closed._generation = CLOSED
     memory, decode, at = Memory(engine), Reader().decode, 0
     for number, copy in enumerate(copies(COPIES, FORTNIGHT)):
         records = iter(copy)

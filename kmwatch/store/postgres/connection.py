@@ -32,6 +32,10 @@ class Target(Struct, frozen=True):
     cert: Path | None = None
     key: Path | None = None
 
+    def __repr__(self) -> str:
+        """Without the password, wherever it may be printed."""
+        return f"Target({self.name})"
+
     @property
     def name(self) -> str:
         """The place as messages show it: no user, no password, no parameters."""

@@ -120,6 +120,9 @@ class Lease:
             except (psycopg.Error, StoreError) as error:
                 self._trouble = text(error) if isinstance(error, psycopg.Error) else str(error)
                 self._disconnect()
+            except Exception as error:  # noqa: BLE001  (the boundary of a thread: the lease runs out, and /status says why)
+                self._trouble = f"{type(error).__name__}: {error}"
+                self._disconnect()
             self._wake.wait(max(self._seconds / _RENEWALS - (time.monotonic() - began), _LEAST_PAUSE))
         self._disconnect()
 

@@ -25,7 +25,7 @@ from kmwatch.store.postgres.lease import Lease, Tenure
 
 T = TypeVar("T")
 _finding = json.Decoder(Finding).decode
-_PATIENCE_SECONDS = 60.0  # for one answer of the server; a tenure that runs out meanwhile ends the wait sooner
+_PATIENCE_SECONDS = 30.0  # for one answer of the server; a tenure that runs out meanwhile ends the wait sooner
 _CONNECT_SECONDS = 5.0
 _PORTION = 10_000
 _TAKEN_OVER = "another instance has taken over this store"
