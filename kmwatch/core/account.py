@@ -36,6 +36,7 @@ class Account(Struct):
     lines: dict[str, int] = field(default_factory=dict)  # by rule: transitions that became a line
     suppressed: dict[str, int] = field(default_factory=dict)  # by rule: told by an earlier or a later line
     shadow: dict[str, int] = field(default_factory=dict)  # by rule: lines that are routed nowhere, by configuration
+    silenced: dict[str, int] = field(default_factory=dict)  # by rule: hits that a silence covers
 
     def stream(self, name: str) -> StreamAccount:
         """The account of a stream, opened at its first record."""

@@ -80,13 +80,14 @@ def _deliveries(rows: Iterator[Tuple], totals: Iterator[Tuple], lines: set[int],
         if seq not in lines:
             wrong.append(f"deliveries: {sink} waits for line {seq}, which is not there")
     known = set()
-    for sink, routed, delivered, dead in totals:
+    for sink, routed, delivered, dead, forgotten in totals:
         known.add(sink)
         found = states.get(str(sink), Counter())
         pending = found[0]
-        if _number(routed) != _number(delivered) + _number(dead) + pending:
+        if _number(routed) != _number(delivered) + _number(dead) + _number(forgotten) + pending:
             wrong.append(
-                f"sink_totals: {sink}: {routed} routed are not {delivered} delivered, {dead} dead and {pending} pending"
+                f"sink_totals: {sink}: {routed} routed are not {delivered} delivered, {dead} dead, {forgotten}"
+                f" forgotten and {pending} pending"
             )
         if found[1] > _number(delivered) or found[2] != _number(dead):
             wrong.append(f"sink_totals: {sink}: deliveries show {found[1]} delivered and {found[2]} dead")

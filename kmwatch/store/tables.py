@@ -28,8 +28,8 @@ TABLES = (
     Table("offsets", ("stream", "next", "owner"), ("stream",)),
     Table("state", ("kind", "key", "value"), ("written",)),
     Table("outbox", ("seq", "line_uid", "finding_uid", "rule", "activity", "mode", "stored", "body"), ("seq",)),
-    Table("deliveries", ("seq", "sink", "state", "attempts", "error"), ("seq", "sink")),
-    Table("sink_totals", ("sink", "routed", "delivered", "dead"), ("sink",)),
+    Table("deliveries", ("seq", "sink", "state", "attempts", "error", "octets"), ("seq", "sink")),
+    Table("sink_totals", ("sink", "routed", "delivered", "dead", "forgotten"), ("sink",)),
     Table("rejected", ("stream", "position", "reason", "detail", "value", "stored"), ("stream", "position")),
 )
 

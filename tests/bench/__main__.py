@@ -13,7 +13,9 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from itertools import count
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -22,6 +24,7 @@ import orjson
 from aiokafka import AIOKafkaProducer
 
 from kmwatch.cli import main as kmwatch
+from tests.bench.everything import everything
 from tests.bench.records import ATTACKS, PER_SECOND, RECORDING, SEED, records
 from tests.servers.kafka import KafkaServer
 from tests.servers.postgres import PostgresServer
@@ -29,6 +32,11 @@ from tests.support.postgres_store import Database
 
 FLOORS = {"ratio": 0.60, "memory_mb": 150.0, "stall_ms": 100.0}
 _POSTGRES_FLOORS = {"ratio": 0.50}
+FULL_FLOORS = {"requests": 10_000.0, "memory_mb": 250.0, "stall_ms": 100.0}
+_ALL = {
+    "witnesses": {"service_log": "expected", "proxy_log": "expected", "access_log": "expected"},
+    "proxies": ["127.0.0.1/32"],
+}
 _FIRST_MS, _STEP_MS = 1_767_225_600_000, 500 // PER_SECOND  # producers stamp records with the time they tell of
 
 
@@ -39,12 +47,18 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--store", default="sqlite", choices=("sqlite", "postgres"))
     parser.add_argument("--batch", type=int, nargs="*", default=[5000], help="most records of one read; each in turn")
+    parser.add_argument("--full-records", type=int, default=100_000, help="of all witnesses; 0: leave that out")
     parser.add_argument("--compression", default="lz4", choices=("none", "gzip", "snappy", "lz4", "zstd"))
     given = parser.parse_args()
     with TemporaryDirectory(prefix="kmwatch-bench-") as name:
         folder = Path(name)
         with KafkaServer(folder / "kafka") as kafka, _server(given.store) as server:
-            size = asyncio.run(_fill(kafka, given.records, given.compression, _cited(folder)))
+            stamps = count(_FIRST_MS, _STEP_MS)
+            made = (
+                (partition, stamp, value)
+                for (partition, value), stamp in zip(records(given.records, _cited(folder)), stamps, strict=False)
+            )
+            size = asyncio.run(_fill(kafka, "bench", made, given.records, given.compression))
             print(
                 f"{given.records} records of {size:.0f} bytes on average, {given.compression}, 4 partitions,"
                 f" seed {SEED}, {PER_SECOND} requests a second of event time, {ATTACKS:.0%} of requests of attacks;"
@@ -52,19 +66,26 @@ def main() -> int:
                 f" Python {platform.python_version()}"
             )
             missed = [_rounds(given, kafka, server, folder, batch) for batch in given.batch]
-    return max(missed)
+            full = _full(folder, kafka, given, server) if given.full_records else []
+    if full:
+        print(
+            f"all witnesses: raw fetch {median(base['rate'] for base, _ in full):,.0f} records/s; kmwatch"
+            f" {median(mine['rate'] for _, mine in full):,.0f} records/s,"
+            f" {median(mine['requests'] for _, mine in full):,.0f} requests/s (medians)"
+        )
+        missed.append(_verdicts(_figures([mine for _, mine in full]), FULL_FLOORS))
+    return int(any(missed))
 
 
 def _rounds(
     given: argparse.Namespace, kafka: KafkaServer, server: PostgresServer | None, folder: Path, batch: int
-) -> int:
-    """The rounds with one size of batch; 1 if a floor is missed."""
+) -> bool:
+    """The rounds with one size of batch; returns whether a floor is missed."""
     raw, ours = [], []
     print(f"at most {batch} records of a read, and so of a transaction")
     for number in range(given.rounds):
-        name = f"{batch}-{number}"
         raw.append(_child("tests.bench.raw", kafka.bootstrap, "bench", str(given.records)))
-        config = _config(folder, kafka, name, _store(server))
+        config = _config(folder, kafka, "bench", f"{batch}-{number}", _store(server))
         ours.append(_child("tests.bench.durable", str(config), str(given.records), str(batch)))
         print(f"  round {number + 1}: raw {raw[-1]['rate']:,.0f}/s, kmwatch {ours[-1]['rate']:,.0f}/s", flush=True)
     return _report(raw, ours, FLOORS | (_POSTGRES_FLOORS if server is not None else {}))
@@ -83,9 +104,27 @@ def _store(server: PostgresServer | None) -> dict[str, object]:
     return Database(server, server.database()).store(lease="6s")
 
 
-async def _fill(kafka: KafkaServer, count: int, compression: str, cited: frozenset[str]) -> float:
-    """Produce the records in the order of their time; returns their mean size in bytes."""
-    await kafka.create_topic("bench", partitions=4)
+def _full(
+    folder: Path, kafka: KafkaServer, given: argparse.Namespace, server: PostgresServer | None
+) -> list[tuple[dict[str, float], dict[str, float]]]:
+    """The records of all four witnesses, in turns like the others."""
+    made = ((number % 4, at // 1000, value) for number, (at, value) in enumerate(everything(given.full_records)))
+    size = asyncio.run(_fill(kafka, "full", made, given.full_records, given.compression))
+    print(f"{given.full_records} records of all witnesses, of {size:.0f} bytes on average")
+    out = []
+    for number in range(given.rounds):
+        base = _child("tests.bench.raw", kafka.bootstrap, "full", str(given.full_records))
+        place = _config(folder, kafka, "full", str(number), _store(server))
+        out.append((base, _child("tests.bench.durable", str(place), str(given.full_records), "5000")))
+        print(f"  round {number + 1}: {out[-1][1]['requests']:,.0f} requests/s", flush=True)
+    return out
+
+
+async def _fill(
+    kafka: KafkaServer, topic: str, made: Iterable[tuple[int, int, bytes]], number: int, compression: str
+) -> float:
+    """Produce records (partition, stamp, value) in the order of their time; returns their mean size in bytes."""
+    await kafka.create_topic(topic, partitions=4)
     codec = None if compression == "none" else compression
     producer = AIOKafkaProducer(
         bootstrap_servers=kafka.bootstrap,
@@ -95,12 +134,12 @@ async def _fill(kafka: KafkaServer, count: int, compression: str, cited: frozens
     )
     await producer.start()
     total = 0
-    for number, (partition, value) in enumerate(records(count, cited)):
-        await producer.send("bench", value, partition=partition, timestamp_ms=_FIRST_MS + number * _STEP_MS)
+    for partition, stamp, value in made:
+        await producer.send(topic, value, partition=partition, timestamp_ms=stamp)
         total += len(value)
     await producer.flush()
     await producer.stop()
-    return total / count
+    return total / number
 
 
 def _cited(folder: Path) -> frozenset[str]:
@@ -111,12 +150,14 @@ def _cited(folder: Path) -> frozenset[str]:
     return frozenset(event.removeprefix("api:") for line in lines for event in line["unmapped"]["kmwatch"]["event_ids"])
 
 
-def _config(folder: Path, kafka: KafkaServer, name: str, store: dict[str, object]) -> Path:
-    place = folder / f"round-{name}"
+def _config(folder: Path, kafka: KafkaServer, topic: str, number: str, store: dict[str, object]) -> Path:
+    place = folder / f"{topic}-{number}"
     place.mkdir()
-    source = {"bootstrap": [kafka.bootstrap], "topics": ["bench"], "group": f"bench-{name}", "session_timeout": "6s"}
+    group = f"{topic}-{number}"
+    source = {"bootstrap": [kafka.bootstrap], "topics": [topic], "group": group, "session_timeout": "6s"}
     settings = {
         "sources": [{"kafka": source}],
+        **(_ALL if topic == "full" else {}),
         "callers": str(RECORDING / "callers.yaml"),
         "identities": {"file": str(RECORDING / "identities.json")},
         "inventory": {"file": str(RECORDING / "inventory.jsonl")},
@@ -133,27 +174,34 @@ def _child(module: str, *arguments: str) -> dict[str, float]:
     return figures
 
 
-def _report(raw: list[dict[str, float]], ours: list[dict[str, float]], floors: dict[str, float]) -> int:
+def _report(raw: list[dict[str, float]], ours: list[dict[str, float]], floors: Mapping[str, float]) -> bool:
+    """Print what the rounds on audit events gave; returns whether a floor was missed."""
     ratio = median(mine["rate"] / base["rate"] for base, mine in zip(raw, ours, strict=True))
-    figures = {
-        "ratio": ratio,
-        "memory_mb": max(mine["memory_mb"] for mine in ours),
-        "stall_ms": max(mine["stall_ms"] for mine in ours),
-    }
     print(
         f"raw loop {median(base['rate'] for base in raw):,.0f} records/s;"
         f" kmwatch {median(mine['rate'] for mine in ours):,.0f} records/s, durable,"
         f" {median(mine['lines'] for mine in ours):,.0f} alert lines (medians)"
     )
-    missed = []
-    for name, value in figures.items():
-        floor = floors[name]
-        good = value >= floor if name == "ratio" else value <= floor
-        bound, verdict = "floor" if name == "ratio" else "limit", "ok" if good else "MISSED"
-        print(f"  {name:<10} {value:8.2f}   {bound} {floor:g}   {verdict}")
-        if not good:
-            missed.append(name)
-    return 1 if missed else 0
+    return _verdicts({"ratio": ratio, **_figures(ours)}, floors)
+
+
+def _figures(ours: list[dict[str, float]]) -> dict[str, float]:
+    return {
+        "requests": median(mine["requests"] for mine in ours),
+        "memory_mb": max(mine["memory_mb"] for mine in ours),
+        "stall_ms": max(mine["stall_ms"] for mine in ours),
+    }
+
+
+def _verdicts(figures: Mapping[str, float], floors: Mapping[str, float]) -> bool:
+    missed = False
+    for name, floor in floors.items():
+        value, is_floor = figures[name], name in ("ratio", "requests")
+        good = value >= floor if is_floor else value <= floor
+        bound, verdict = "floor" if is_floor else "limit", "ok" if good else "MISSED"
+        print(f"  {name:<10} {value:10,.2f}   {bound} {floor:g}   {verdict}")
+        missed = missed or not good
+    return missed
 
 
 if __name__ == "__main__":

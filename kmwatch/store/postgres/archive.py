@@ -19,7 +19,7 @@ _SECONDS = 3600.0  # a copy may take its time
 # Hashed and ordered as SQLite does: text by its bytes, whatever the database's collation.
 _TEXT = {"stream", "sink", "key"}
 _TYPES = {"key": "bytea", "value": "bytea", "activity": "int4", "state": "int2", "attempts": "int4", "stored": "float8"}
-_NUMBERS = {"next", "seq", "position", "routed", "delivered", "dead"}
+_NUMBERS = {"next", "seq", "position", "routed", "delivered", "dead", "forgotten", "octets"}
 
 
 class PostgresArchive:

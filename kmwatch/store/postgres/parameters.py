@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import Struct, json
 
 from kmwatch.core.model import Finding
-from kmwatch.ports import Commit
+from kmwatch.ports import Commit, Selection
 from kmwatch.store.postgres import statements
 
 Work = list[tuple[str, Mapping[str, Any]]]
@@ -61,6 +61,11 @@ def lines(commit: Commit) -> Lines:
         out.routed += [uid] * len(sinks)
         out.sinks += sinks
     return out
+
+
+def selection(given: Selection) -> dict[str, Any]:
+    """Which lines an operator speaks of."""
+    return {"sink": given.sink, "lines": None if given.lines is None else sorted(given.lines)}
 
 
 def batch(commit: Commit, kept: Rows, put: Lines, *, owner: str, stored: float) -> Work:

@@ -53,15 +53,18 @@ MIGRATIONS: tuple[str, ...] = (
         state smallint NOT NULL DEFAULT 0,  -- 0 pending, 1 delivered, 2 dead
         attempts int NOT NULL DEFAULT 0,
         error text,
+        octets bigint NOT NULL DEFAULT 0,   -- of the line's body
         PRIMARY KEY (seq, sink)
     ) WITH (autovacuum_vacuum_scale_factor = 0.05);
-    CREATE INDEX deliveries_pending ON deliveries (sink, seq) WHERE state = 0;
+    CREATE INDEX deliveries_pending ON deliveries (sink, seq) INCLUDE (octets) WHERE state = 0;
+    CREATE INDEX deliveries_dead ON deliveries (sink, seq) WHERE state = 2;
     CREATE INDEX deliveries_owed ON deliveries (seq) WHERE state <> 1;  -- what keeps a line from being pruned
     CREATE TABLE sink_totals (
         sink text PRIMARY KEY,
         routed bigint NOT NULL DEFAULT 0,
         delivered bigint NOT NULL DEFAULT 0,
-        dead bigint NOT NULL DEFAULT 0
+        dead bigint NOT NULL DEFAULT 0,
+        forgotten bigint NOT NULL DEFAULT 0
     ) WITH (fillfactor = 50);
     CREATE TABLE rejected (
         stream text NOT NULL,

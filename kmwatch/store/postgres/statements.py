@@ -50,7 +50,7 @@ REJECT = """
     DO UPDATE SET reason = excluded.reason, detail = excluded.detail, value = excluded.value, stored = excluded.stored
 """
 
-# Lines that are there already were routed then. Returns how many deliveries are new, by sink.
+# Lines that are there already were routed then. Returns how many deliveries are new, by sink, and their octets.
 PUT = """
     WITH given AS (
         SELECT * FROM unnest(%(uids)s::text[], %(findings)s::text[], %(rules)s::text[], %(activities)s::int[],
@@ -59,23 +59,23 @@ PUT = """
         INSERT INTO outbox (seq, line_uid, finding_uid, rule, activity, mode, stored, body)
         SELECT writer.lines - %(lines)s + number, uid, finding, rule, activity, mode, %(stored)s, body
         FROM given, writer
-        ON CONFLICT (line_uid) DO NOTHING RETURNING seq, line_uid
+        ON CONFLICT (line_uid) DO NOTHING RETURNING seq, line_uid, octet_length(body) AS octets
     ), due AS (
-        INSERT INTO deliveries (seq, sink)
-        SELECT put.seq, r.sink FROM put JOIN unnest(%(routed)s::text[], %(sinks)s::text[]) r (uid, sink)
+        INSERT INTO deliveries (seq, sink, octets)
+        SELECT put.seq, r.sink, put.octets FROM put JOIN unnest(%(routed)s::text[], %(sinks)s::text[]) r (uid, sink)
             ON r.uid = put.line_uid
-        RETURNING sink
+        RETURNING sink, octets
     ), counted AS (
         INSERT INTO sink_totals AS t (sink, routed) SELECT sink, count(*) FROM due GROUP BY sink
         ON CONFLICT (sink) DO UPDATE SET routed = t.routed + excluded.routed
     )
-    SELECT sink, count(*) FROM due GROUP BY sink
+    SELECT sink, count(*), sum(octets)::bigint FROM due GROUP BY sink
 """
 
 WRITER = "SELECT epoch, token, commits FROM writer"
 POSITIONS = "SELECT stream, next FROM offsets"
 STATE = "SELECT kind, key, value FROM state ORDER BY written"
-BACKLOG = "SELECT sink, count(*) FROM deliveries WHERE state = 0 GROUP BY sink"
+BACKLOG = "SELECT sink, count(*), sum(octets)::bigint FROM deliveries WHERE state = 0 GROUP BY sink"
 
 PENDING = """
     SELECT seq, body, attempts FROM deliveries JOIN outbox USING (seq)
@@ -87,12 +87,12 @@ PENDING = """
 _SETTLE = """
     WITH settled AS (
         UPDATE deliveries SET state = {state}, attempts = attempts + 1, error = coalesce(%(error)s, error)
-        WHERE sink = %(sink)s AND seq = ANY(%(seqs)s) AND state = 0 RETURNING 1
+        WHERE sink = %(sink)s AND seq = ANY(%(seqs)s) AND state = 0 RETURNING octets
     ), counted AS (
         INSERT INTO sink_totals AS t (sink, {column}) SELECT %(sink)s, count(*) FROM settled
         ON CONFLICT (sink) DO UPDATE SET {column} = t.{column} + excluded.{column}
     )
-    SELECT count(*) FROM settled
+    SELECT count(*), coalesce(sum(octets), 0)::bigint FROM settled
 """
 DELIVERED = _SETTLE.format(state=1, column="delivered")
 DEAD = _SETTLE.format(state=2, column="dead")
@@ -101,12 +101,43 @@ FAILED = """
     WHERE sink = %(sink)s AND seq = ANY(%(seqs)s) AND state = 0
 """
 
-TOTALS = "SELECT sink, routed, delivered, dead FROM sink_totals"
+TOTALS = "SELECT sink, routed, delivered, dead, forgotten FROM sink_totals"
 WAITING = """
-    SELECT sink, waiting, stored
-    FROM (SELECT sink, count(*) AS waiting, min(seq) AS seq FROM deliveries WHERE state = 0 GROUP BY sink) w
-    JOIN outbox USING (seq)
+    SELECT sink, waiting, octets, stored
+    FROM (
+        SELECT sink, count(*) AS waiting, sum(octets)::bigint AS octets, min(seq) AS seq
+        FROM deliveries WHERE state = 0 GROUP BY sink
+    ) w JOIN outbox USING (seq)
 """
+
+# What an operator does beside a running instance, and so without a fence. NULL selects all.
+_SELECTED = """
+    (%(sink)s::text IS NULL OR d.sink = %(sink)s) AND (%(lines)s::text[] IS NULL OR o.line_uid = ANY(%(lines)s))
+"""
+OWED = f"""
+    SELECT d.sink, d.state, o.line_uid, o.finding_uid, o.rule, o.body, o.stored, d.attempts, d.error
+    FROM deliveries d JOIN outbox o USING (seq) WHERE d.state <> 1 AND {_SELECTED}
+    ORDER BY d.sink COLLATE "C", d.seq LIMIT %(limit)s
+"""  # noqa: S608  (text of ours)
+RETRY = f"""
+    WITH again AS (
+        UPDATE deliveries d SET state = 0, attempts = 0, octets = octet_length(o.body) FROM outbox o
+        WHERE o.seq = d.seq AND d.state = 2 AND {_SELECTED} RETURNING d.sink
+    ), counted AS (
+        UPDATE sink_totals t SET dead = dead - g.n FROM (SELECT sink, count(*) AS n FROM again GROUP BY sink) g
+        WHERE t.sink = g.sink
+    )
+    SELECT count(*) FROM again
+"""  # noqa: S608
+LET_GO = f"""
+    WITH gone AS (
+        DELETE FROM deliveries d USING outbox o WHERE o.seq = d.seq AND d.state = 2 AND {_SELECTED} RETURNING d.sink
+    ), counted AS (
+        UPDATE sink_totals t SET dead = dead - g.n, forgotten = forgotten + g.n
+        FROM (SELECT sink, count(*) AS n FROM gone GROUP BY sink) g WHERE t.sink = g.sink
+    )
+    SELECT count(*) FROM gone
+"""  # noqa: S608
 
 # In portions, so that nobody waits long for the lock on a row; by place, so that no join may choose to read it all.
 PRUNE_LINES = """

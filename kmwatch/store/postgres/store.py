@@ -11,14 +11,14 @@ import asyncio
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import psycopg
 from msgspec import json
 
 from kmwatch.core.model import Finding
 from kmwatch.core.state import Row
-from kmwatch.ports import Claim, Commit, Fenced, Pending, SinkAccount, Standing, StoreError
+from kmwatch.ports import Claim, Commit, Fenced, Owed, Pending, Selection, SinkAccount, Standing, StateError, StoreError
 from kmwatch.store.postgres import migrate, parameters, statements
 from kmwatch.store.postgres.connection import FENCED, MOVED, Connection, Target, connect, text, until
 from kmwatch.store.postgres.lease import Lease, Tenure
@@ -28,8 +28,15 @@ _finding = json.Decoder(Finding).decode
 _PATIENCE_SECONDS = 30.0  # for one answer of the server; a tenure that runs out meanwhile ends the wait sooner
 _CONNECT_SECONDS = 5.0
 _PORTION = 10_000
+_DAMAGED = frozenset({"XX001", "XX002"})  # data or an index corrupted
+_STATES = {0: "pending", 2: "dead"}
 _TAKEN_OVER = "another instance has taken over this store"
 LEASE_SECONDS = 6.0
+
+
+class _Backlog(NamedTuple):
+    lines: int = 0
+    octets: int = 0
 
 
 class PostgresStore:
@@ -59,7 +66,7 @@ class PostgresStore:
         self._target, self._owner, self._clock, self._sinks = target, owner, clock, sinks
         self._seconds = lease
         self._lease = Lease(target, owner, lease)
-        self._backlog, self._commits = 0, 0
+        self._backlog, self._commits = _Backlog(), 0
         self._doubtful: Commit | None = None  # sent, and the connection broke before the answer
         self._db: Connection | None = None
         self._closed = False
@@ -75,7 +82,20 @@ class PostgresStore:
 
     def backlog(self) -> int:
         """How many lines wait for delivery."""
-        return self._backlog
+        return self._backlog.lines
+
+    def backlog_octets(self) -> int:
+        """How large they are together."""
+        return self._backlog.octets
+
+    async def serve(self, sinks: Collection[str]) -> None:
+        """Count the lines of these sinks only."""
+
+        def work() -> None:
+            self._sinks = frozenset(sinks)
+            self._backlog = self._count_backlog(self._connected())
+
+        await self._run(work)
 
     def check(self) -> None:
         """Raise Fenced once the lease is lost, or has run out without a word from the database."""
@@ -122,9 +142,29 @@ class PostgresStore:
         """What became of the lines of each sink."""
         return await self._run(self._accounts)
 
+    async def owed(self, selection: Selection, limit: int) -> list[Owed]:
+        """What waits or is dead."""
+        given = {**parameters.selection(selection), "limit": limit}
+        rows = await self._run(lambda: self._connected().execute(statements.OWED, given).fetchall())
+        return [
+            Owed(sink, _STATES[state], line, uid, rule, _finding(body).severity.name.lower(), stored, attempts, error)
+            for sink, state, line, uid, rule, body, stored, attempts, error in rows
+        ]
+
+    async def retry(self, selection: Selection) -> int:
+        """Have dead lines wait again."""
+        return await self._run(lambda: self._operate(statements.RETRY, selection))
+
+    async def forget(self, selection: Selection) -> int:
+        """Let go of dead lines for good."""
+        return await self._run(lambda: self._operate(statements.LET_GO, selection))
+
     async def prune(self, before: float) -> int:
         """Forget delivered lines and rejected records that are old enough; nothing, if not the active one."""
-        return 0 if self._lease.held() is None else await self._run(lambda: self._prune(before))
+        try:
+            return 0 if self._lease.held() is None else await self._run(lambda: self._prune(before))
+        except Fenced:  # whoever is active now prunes
+            return 0
 
     async def close(self) -> None:
         """Finish what is queued, resign and close."""
@@ -143,6 +183,9 @@ class PostgresStore:
         except psycopg.Error as error:
             if error.sqlstate in (FENCED, MOVED):
                 raise Fenced(error.diag.message_primary or _TAKEN_OVER) from error
+            if error.sqlstate in _DAMAGED:
+                message = f"store {self._target.name} is damaged: {text(error)}; restore a backup"
+                raise StateError(message) from error
             if self._db is not None and self._db.broken:
                 self._disconnect()
             if isinstance(error, psycopg.errors.InsufficientPrivilege):
@@ -178,12 +221,13 @@ class PostgresStore:
             with suppress(psycopg.Error):
                 db.close()
 
-    def _count_backlog(self, db: Connection) -> int:
-        waiting = db.execute(statements.BACKLOG).fetchall()
-        return sum(n for sink, n in waiting if self._sinks is None or sink in self._sinks)
+    def _count_backlog(self, db: Connection) -> _Backlog:
+        return self._served(db.execute(statements.BACKLOG).fetchall())
 
-    def _count_added(self, rows: Sequence[tuple[str, int]]) -> int:
-        return sum(n for sink, n in rows if self._sinks is None or sink in self._sinks)
+    def _served(self, rows: Sequence[tuple[Any, ...]]) -> _Backlog:
+        """The sum of what waits (sink, lines, octets) for the sinks of this instance."""
+        served = [row for row in rows if self._sinks is None or row[0] in self._sinks]
+        return _Backlog(sum(row[1] for row in served), sum(row[2] for row in served))
 
     @contextmanager
     def _tenure(self) -> Iterator[tuple[Connection, Tenure]]:
@@ -244,7 +288,8 @@ class PostgresStore:
         self._commits += 1
         for (statement, _), result in zip(work, results, strict=True):
             if statement is statements.PUT:
-                self._backlog += self._count_added(result)
+                added, left = self._served(result), self._backlog
+                self._backlog = _Backlog(left.lines + added.lines, left.octets + added.octets)
 
     def _was_written(self, db: Connection, tenure: Tenure) -> bool:
         """Whether the commit of unknown outcome has arrived after all."""
@@ -284,20 +329,28 @@ class PostgresStore:
     def _settle(self, statement: str, sink: str, seqs: Sequence[int], error: str | None, *, fenced: bool) -> None:
         given = {"sink": sink, "seqs": list(seqs), "error": None if error is None else parameters.plain(error)}
         if fenced:
-            ((settled,),) = self._change([(statement, given)])[0]
+            ((lines, octets),) = self._change([(statement, given)])[0]
         else:
-            ((settled,),) = self._connected().execute(statement, given).fetchall()
-        self._backlog -= settled
+            ((lines, octets),) = self._connected().execute(statement, given).fetchall()
+        settled, left = self._served([(sink, lines, octets)]), self._backlog
+        self._backlog = _Backlog(max(0, left.lines - settled.lines), max(0, left.octets - settled.octets))
+
+    def _operate(self, statement: str, selection: Selection) -> int:
+        db = self._connected()
+        ((changed,),) = db.execute(statement, parameters.selection(selection)).fetchall()
+        self._backlog = self._count_backlog(db)
+        return int(changed)
 
     def _accounts(self) -> dict[str, SinkAccount]:
         db = self._connected()
         out = {
-            sink: SinkAccount(routed, delivered, 0, dead)
-            for sink, routed, delivered, dead in db.execute(statements.TOTALS)
+            sink: SinkAccount(routed, delivered, 0, dead, forgotten=forgotten)
+            for sink, routed, delivered, dead, forgotten in db.execute(statements.TOTALS)
         }
-        for sink, pending, oldest in db.execute(statements.WAITING):
+        for sink, pending, octets, oldest in db.execute(statements.WAITING):
             account = out.setdefault(sink, SinkAccount())
-            account.pending, account.oldest_pending = pending, oldest
+            account.pending, account.pending_bytes, account.oldest_pending = pending, octets, oldest
+        self._backlog = self._served([(sink, a.pending, a.pending_bytes) for sink, a in out.items()])
         return out
 
     def _prune(self, before: float) -> int:
