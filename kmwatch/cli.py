@@ -25,6 +25,7 @@ from kmwatch.ports import (
     TransientError,
     UndeliveredError,
 )
+from kmwatch.storecli import add_store_commands
 from kmwatch.wire.escape import visible
 
 OK, WRONG, USAGE, FAILED = 0, 1, 2, 3
@@ -118,6 +119,7 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     replay.set_defaults(command=_replay)
     _outbox_parser(commands)
+    add_store_commands(commands)
     return parser
 
 

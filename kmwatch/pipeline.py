@@ -147,6 +147,7 @@ class Pipeline:
         self._stopping = asyncio.Event()
         self._renew = False
         self.active = False
+        self.standing_by = False  # everything is at hand but the claim
         self.trouble: str | None = None  # why nothing moves, for whoever asks whether we are ready
         self.engine = make_engine()
 
@@ -163,7 +164,9 @@ class Pipeline:
         with suppress(_Stopped):
             while not self._stopping.is_set():
                 streams = await self._or_stop(self._source.assigned())
-                claim = await self._persist(self._store.claim)
+                self.standing_by = True
+                claim = await self._or_stop(self._persist(self._store.claim))
+                self.standing_by = False
                 self._source.claimed(claim.number)
                 self._committed()  # an earlier claimant may have left lines undelivered
                 try:
@@ -172,6 +175,7 @@ class Pipeline:
                         return
                 except (Reassigned, Fenced) as lost:
                     self._observer.lost(str(lost) or "partitions were reassigned")
+                    await self._store.resign()  # until there are partitions again, another instance may have some
                 finally:
                     self.active = False
 
@@ -201,6 +205,7 @@ class Pipeline:
         try:
             while not (self._stopping.is_set() or self._renew):
                 batch = await reading
+                self._store.check()  # a fence must be heard of in quiet hours too
                 if not batch.ended:
                     reading = self._read(session)  # the next batch comes while this one is computed
                 commit, crowded = await self._compute(session, batch), not self._has_room(1.0)

@@ -272,6 +272,21 @@ class Selection(Struct, frozen=True):
     lines: frozenset[str] | None = None  # line ids
 
 
+class Standing(Struct, frozen=True):
+    """Which of several instances this one is."""
+
+    active: bool = False
+    epoch: int = 0  # of the active instance, this one or another; grows with each takeover
+    since: float | None = None  # wall-clock seconds since 1970, when that epoch began
+    owner: str | None = None  # the active instance's name; None where there is none
+    trouble: str | None = None  # why that cannot be found out now
+
+    @property
+    def role(self) -> str:
+        """In a word."""
+        return "active" if self.active else "standby"
+
+
 class Fenced(Exception):  # noqa: N818
     """Another instance has claimed the store since; nothing was written."""
 
@@ -288,7 +303,19 @@ class Store(Outbox, Protocol):
     """State, offsets and outbox. One claimed writer at a time; commits are fenced."""
 
     async def claim(self) -> Claim:
-        """Take over: from now on commits of any earlier claimant fail with Fenced."""
+        """Take over: from now on commits of any earlier claimant fail with Fenced.
+
+        A store that elects waits until it is this instance's turn, however long that takes.
+        """
+
+    def check(self) -> None:
+        """Raise Fenced if another instance is known to have taken over, or may have. Asks nobody."""
+
+    def standing(self) -> Standing:
+        """Whether this instance is the active one, and since when, as far as is known. Asks nobody."""
+
+    async def resign(self) -> None:
+        """Let another instance take over at once, if one stands by; to go on, claim again."""
 
     async def commit(self, commit: Commit) -> None:
         """Write everything one batch changed, in one durable transaction.

@@ -14,6 +14,7 @@ from kmwatch.config.rules import COUNTING_RULES, RuleName
 from kmwatch.config.silences import Silence, unique_silences
 from kmwatch.config.sinks import Sink, unique_names
 from kmwatch.config.sources import Source
+from kmwatch.config.stores import Store
 from kmwatch.config.values import (
     Cidr,
     ConfigPath,
@@ -59,20 +60,6 @@ class InventorySource(Model):
 
     file: ConfigPath
     """Path of the inventory, JSON lines."""
-
-
-class Sqlite(Model):
-    """State, outbox and offsets in an SQLite file."""
-
-    path: ConfigPath
-    """Path of the database file."""
-
-
-class Store(Model):
-    """Where state is kept."""
-
-    sqlite: Sqlite
-    """An SQLite file."""
 
 
 class Detection(Model):
@@ -240,9 +227,11 @@ class Settings(Model):
         for number, source in enumerate(self.sources):
             for index, path in enumerate(source.file.paths if source.file is not None else ()):
                 taken[f"sources[{number}].file.paths[{index}]"] = str(path)
-        store = str(self.store.sqlite.path)
-        written = [("store.sqlite.path", store)]
-        taken |= {f"store.sqlite.path ({suffix})": f"{store}{suffix}" for suffix in ("-wal", "-shm")}
+        written = []
+        if self.store.sqlite is not None:
+            store = str(self.store.sqlite.path)
+            written = [("store.sqlite.path", store)]
+            taken |= {f"store.sqlite.path ({suffix})": f"{store}{suffix}" for suffix in ("-wal", "-shm")}
         written += [(f'the sink "{s.name}"', str(s.file.path)) for s in self.sinks if s.file is not None]
         for what, path in written:
             for other, known in taken.items():

@@ -53,4 +53,8 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE INDEX deliveries_dead ON deliveries (sink, seq) WHERE state = 2;
     ALTER TABLE sink_totals ADD COLUMN forgotten INTEGER NOT NULL DEFAULT 0;
     """,
+    """
+    CREATE INDEX outbox_stored ON outbox (stored);  -- what is pruned is found without a look at what stays
+    CREATE INDEX rejected_stored ON rejected (stored);
+    """,
 )

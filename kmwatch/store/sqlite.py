@@ -28,6 +28,7 @@ from kmwatch.ports import (
     Pending,
     Selection,
     SinkAccount,
+    Standing,
     StateError,
     StoreError,
 )
@@ -67,6 +68,7 @@ class SqliteStore:
         self._sinks = sinks
         self._clock = clock
         self._claim: int | None = None
+        self._standing = Standing()
         self._backlog = _Backlog()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="store")
         try:
@@ -98,6 +100,17 @@ class SqliteStore:
     async def claim(self) -> Claim:
         """Take over; any earlier claimant is fenced from here on."""
         return await self._run(self._do_claim)
+
+    def check(self) -> None:
+        """Nobody takes over here without the group: its word, or the next commit, tells."""
+
+    def standing(self) -> Standing:
+        """As of the last claim: this store does not elect, Kafka's group does."""
+        return self._standing
+
+    async def resign(self) -> None:
+        """Whoever claims has it: there is nothing to wait for."""
+        self._standing = Standing(epoch=self._standing.epoch)
 
     async def commit(self, commit: Commit) -> None:
         """Write one batch."""
@@ -159,6 +172,11 @@ class SqliteStore:
         await self._run(self._db.close)
         self._worker.shutdown()
 
+    def end(self) -> None:
+        """Close without a loop: for whoever only wanted the schema to be there."""
+        self._worker.submit(self._db.close).result()
+        self._worker.shutdown()
+
     async def _run(self, work: Callable[[], T]) -> T:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._worker, work)
@@ -209,6 +227,7 @@ class SqliteStore:
             positions = dict(self._db.execute("SELECT stream, next FROM offsets").fetchall())
             rows = self._db.execute("SELECT kind, key, value FROM state ORDER BY rowid").fetchall()
             self._backlog = self._count_backlog(self._db)  # an earlier claimant has added and settled lines
+        self._standing = Standing(active=True, epoch=self._claim, since=self._clock(), owner=self._owner)
         return Claim(self._claim, positions, [Row(*row) for row in rows])
 
     def _do_commit(self, commit: Commit) -> None:
@@ -217,6 +236,7 @@ class SqliteStore:
         lines = octets = 0
         with _Transaction(db):
             if db.execute("SELECT claim FROM writer").fetchone()[0] != self._claim:
+                self._standing = Standing(epoch=self._standing.epoch)
                 raise Fenced("another instance has taken over this store")
             for move in commit.moves:
                 self._move(move)
