@@ -10,6 +10,7 @@ import gc
 import signal
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import replace
 
 import structlog
 from msgspec import Struct
@@ -245,7 +246,7 @@ class App:
         kept = ("sources", "store", "sinks", "http")
         restart = [key for key in kept if getattr(loaded.settings, key) != getattr(self._loaded.settings, key)]
         changes = {key: getattr(self._loaded.settings, key) for key in kept}
-        self._loaded = Loaded(loaded.settings.model_copy(update=changes), loaded.declarations, loaded.problems)
+        self._loaded = replace(loaded, settings=loaded.settings.model_copy(update=changes))
         self._pipeline.renew(self._engine, assembly.router(self._loaded.settings))
         log.info("reloaded", declarations=loaded.declarations.digest[:16], need_a_restart=restart)
 

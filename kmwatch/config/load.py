@@ -9,7 +9,7 @@ from pathlib import Path
 
 from kmwatch.config.environment import substitute
 from kmwatch.config.identities import load_identities
-from kmwatch.config.inventory import load_inventory
+from kmwatch.config.inventory import load_inventory, read_database
 from kmwatch.config.lint import lint
 from kmwatch.config.maps import MapFile, compiled, read_map
 from kmwatch.config.problems import ConfigurationError, Level, Problem, ordered
@@ -31,6 +31,7 @@ class Loaded:
     settings: Settings
     declarations: Declarations
     problems: tuple[Problem, ...]
+    map: MapFile  # as written, for whoever has something to say of its lines
 
 
 def load(path: Path, environ: Mapping[str, str], *, today: date | None = None) -> Loaded:
@@ -50,9 +51,9 @@ def load(path: Path, environ: Mapping[str, str], *, today: date | None = None) -
     loading = _Loading(path, environ, today)
     settings, caller_map, identities, inventory = loading.read()
     problems = ordered(loading.problems)
-    if settings is None or any(problem.level is Level.ERROR for problem in problems):
+    if settings is None or loading.file is None or any(problem.level is Level.ERROR for problem in problems):
         raise ConfigurationError(problems)
-    return Loaded(settings, Declarations(caller_map, identities, inventory), problems)
+    return Loaded(settings, Declarations(caller_map, identities, inventory), problems, loading.file)
 
 
 class _Loading:
@@ -62,6 +63,7 @@ class _Loading:
         self._path, self._environ, self._today = path, environ, today
         self._context = Context(path.absolute().parent)
         self.problems: list[Problem] = []
+        self.file: MapFile | None = None
 
     def read(self) -> tuple[Settings | None, CallerMap, Identities, tuple[Secret, ...]]:
         document = load_yaml(self._path, str(self._path), self.problems)
@@ -70,8 +72,8 @@ class _Loading:
         document = substitute(document, self._environ, self.problems)
         settings = self._settings(document)
         identities = self._identities(document)
-        inventory = self._inventory(document)
-        file = self._map(document)
+        inventory = self._inventory(document, settings)
+        file = self.file = self._map(document)
         if file is None:
             return settings, CallerMap(), Identities(), ()
         self.problems += lint(file, self._today)
@@ -92,9 +94,13 @@ class _Loading:
         text = _text(document, "identities", "file")
         return None if text is None else load_identities(*self._named(text), self.problems)
 
-    def _inventory(self, document: Document) -> tuple[Secret, ...] | None:
+    def _inventory(self, document: Document, settings: Settings | None) -> tuple[Secret, ...] | None:
         text = _text(document, "inventory", "file")
-        return None if text is None else load_inventory(*self._named(text), self.problems)
+        if text is not None:
+            return load_inventory(*self._named(text), self.problems)
+        if settings is None or settings.inventory is None or settings.inventory.database is None:
+            return None
+        return read_database(settings.inventory.database, document, self.problems)
 
     def _map(self, document: Document) -> MapFile | None:
         text = _text(document, "callers")

@@ -14,6 +14,7 @@ from kmwatch.config.sources import Source
 from kmwatch.config.values import (
     Cidr,
     ConfigPath,
+    Credential,
     Duration,
     DurationOrNone,
     HostPort,
@@ -83,11 +84,26 @@ class IdentitiesSource(Model):
     """Path of the identities file."""
 
 
-class InventorySource(Model):
-    """Where the secret inventory comes from."""
+class InventoryDatabase(Model):
+    """The Key Manager's own database."""
 
-    file: ConfigPath
-    """Path of the inventory, JSON lines."""
+    url: Credential
+    """postgresql://, mysql://, mariadb:// or sqlite:///; as ${NAME} or file:PATH where it holds a password."""
+
+
+class InventorySource(Model):
+    """Where the secret inventory comes from: a file, or a database."""
+
+    file: ConfigPath | None = None
+    """Path of the inventory: JSON lines, CSV, or what `openstack secret list -f json` prints."""
+    database: InventoryDatabase | None = None
+    """The Key Manager's own database, read only."""
+
+    @model_validator(mode="after")
+    def _one(self) -> InventorySource:
+        if (self.file is None) == (self.database is None):
+            raise ValueError("comes from a file or from a database; give exactly one of them")
+        return self
 
 
 class Sqlite(Model):
@@ -264,7 +280,7 @@ class Settings(Model):
         taken = {"callers": str(self.callers)}
         if self.identities is not None:
             taken["identities.file"] = str(self.identities.file)
-        if self.inventory is not None:
+        if self.inventory is not None and self.inventory.file is not None:
             taken["inventory.file"] = str(self.inventory.file)
         for number, source in enumerate(self.sources):
             for index, path in enumerate(source.file.paths if source.file is not None else ()):

@@ -176,5 +176,6 @@ def _digest(caller_map: CallerMap, identities: Identities, secrets: dict[str, Se
     users = sorted(identities.users, key=lambda user: user.id)
     projects = sorted(identities.projects, key=lambda project: project.id)
     inventory = [secrets[secret_id] for secret_id in sorted(secrets)]
+    inventory = [Secret(s.id, s.name, s.type, s.project_id, s.creator_id, s.deleted, s.containers) for s in inventory]
     content = msgspec.json.encode([caller_map, users, projects, inventory], order="deterministic")
     return blake2b(content, digest_size=16).hexdigest()

@@ -218,6 +218,11 @@ class Secret(Struct, frozen=True, gc=False):
     creator_id: str | None = None
     deleted: bool = False
     containers: tuple[str, ...] = ()
+    created: Micros | None = None
+    expires: Micros | None = None  # None: never, as far as the inventory tells
+    project_access: bool | None = None  # False: private to its creator and its readers; None: not told
+    readers: tuple[str, ...] = ()  # user ids on its ACL
+    plugin: str | None = None  # what encrypts or keeps it, where that is one and the same for its project
 
 
 class Citation(Struct, frozen=True, gc=False):
