@@ -15,6 +15,7 @@ from kmwatch import __version__
 from kmwatch.clock import SystemClock
 from kmwatch.config.load import Loaded, load
 from kmwatch.config.problems import ConfigurationError, Problem
+from kmwatch.learn import commands as mapping
 from kmwatch.ports import PositionError, SourceError, StateError, StoreError, UndeliveredError
 from kmwatch.wire.escape import visible
 
@@ -102,6 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     ):
         replay.add_argument(f"--{name}", type=Path, metavar="OUT", help=f"write {text} (- is standard output)")
     replay.set_defaults(command=_replay)
+    mapping.add(commands)
     return parser
 
 

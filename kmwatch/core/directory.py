@@ -76,6 +76,16 @@ class Directory:
         """Every project name, sorted."""
         return sorted(self._projects)
 
+    def user(self, user_id: str | None) -> User | None:
+        """The user with that id, with the domain it lives in."""
+        namesakes = self._users.get(self._user_names.get(user_id or "", ""), ())
+        return next((user for user in namesakes if user.id == user_id), None)
+
+    def project(self, project_id: str | None) -> Project | None:
+        """The project with that id, with the domain it lives in."""
+        namesakes = self._projects.get(self._project_names.get(project_id or "", ""), ())
+        return next((project for project in namesakes if project.id == project_id), None)
+
 
 def _by_name(entries: Iterable[_T]) -> dict[str, tuple[_T, ...]]:
     found: dict[str, list[_T]] = {}
