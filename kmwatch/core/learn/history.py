@@ -91,7 +91,8 @@ class History:
             return
         if target.id is None:
             return
-        key = Act(Who(who.user_id, who.user_name, who.project_id, who.project_name), event.kind, who.address, target.id)
+        caller = Who(who.user_id or None, who.user_name or None, who.project_id or None, who.project_name or None)
+        key = Act(caller, event.kind, who.address, target.id)
         explained = match is not None and match.explained is True
         seen = Times(1, event.event_time, event.event_time, int(not explained))
         if who.agent:

@@ -125,7 +125,7 @@ class _Proposer:
         secrets = [s for pair in listed if (s := self._history.secret(pair[0].secret_id)) is not None]
         creators = sorted({s.creator_id for s in secrets if s.creator_id is not None})
         projects = sorted({s.project_id for s in secrets if s.project_id is not None})
-        by_creator = creators and ((own and cluster.who is not None) or len(creators) <= _FEW_CREATORS)
+        by_creator = cluster.who is not None and creators and (own or len(creators) <= _FEW_CREATORS)
         return SecretGroup(
             _slug(called),
             names=patterns,
