@@ -10,8 +10,10 @@ from pathlib import Path
 from kmwatch.config.environment import substitute
 from kmwatch.config.identities import load_identities
 from kmwatch.config.inventory import load_inventory, read_database
+from kmwatch.config.keystone import load_keystone
 from kmwatch.config.lint import lint
 from kmwatch.config.maps import MapFile, compiled, read_map
+from kmwatch.config.openstack import load_lists
 from kmwatch.config.problems import ConfigurationError, Level, Problem, ordered
 from kmwatch.config.resolve import unresolved
 from kmwatch.config.settings import Settings
@@ -71,7 +73,7 @@ class _Loading:
             return None, CallerMap(), Identities(), ()
         document = substitute(document, self._environ, self.problems)
         settings = self._settings(document)
-        identities = self._identities(document)
+        identities = self._identities(document, settings)
         inventory = self._inventory(document, settings)
         file = self.file = self._map(document)
         if file is None:
@@ -90,9 +92,16 @@ class _Loading:
         self.problems += [problem for problem in found if problem.where not in said]
         return settings
 
-    def _identities(self, document: Document) -> Identities | None:
+    def _identities(self, document: Document, settings: Settings | None) -> Identities | None:
         text = _text(document, "identities", "file")
-        return None if text is None else load_identities(*self._named(text), self.problems)
+        if text is not None:
+            return load_identities(*self._named(text), self.problems)
+        given = None if settings is None else settings.identities
+        if given is not None and given.users is not None:
+            return load_lists(given.users, given.projects, given.roles, self.problems)
+        if given is not None and given.keystone is not None:
+            return load_keystone(given.keystone, document, self.problems)
+        return None
 
     def _inventory(self, document: Document, settings: Settings | None) -> tuple[Secret, ...] | None:
         text = _text(document, "inventory", "file")

@@ -18,6 +18,7 @@ from kmwatch.config.values import (
     Duration,
     DurationOrNone,
     HostPort,
+    Id,
     ModeName,
     SeverityName,
 )
@@ -77,11 +78,35 @@ class Witnesses(Model):
     """The audit log of its host."""
 
 
-class IdentitiesSource(Model):
-    """Where names and ids of users and projects come from."""
+class Keystone(Model):
+    """Keystone's API, by way of the OpenStack SDK."""
 
-    file: ConfigPath
+    cloud: Id
+    """The cloud's name in clouds.yaml, which holds the credentials."""
+
+
+class IdentitiesSource(Model):
+    """Where names and ids of users and projects come from: a file, the client's lists, or Keystone's API."""
+
+    file: ConfigPath | None = None
     """Path of the identities file."""
+    users: ConfigPath | None = None
+    """What `openstack user list --long -f json` prints."""
+    projects: ConfigPath | None = None
+    """What `openstack project list --long -f json` prints."""
+    roles: ConfigPath | None = None
+    """What `openstack role assignment list --names -f json` prints."""
+    keystone: Keystone | None = None
+    """Keystone's API."""
+
+    @model_validator(mode="after")
+    def _one(self) -> IdentitiesSource:
+        given = [key for key in ("file", "users", "keystone") if getattr(self, key) is not None]
+        if len(given) != 1:
+            raise ValueError("come from a file, from lists of users and projects, or from keystone; give one of them")
+        if self.users is None and (self.projects is not None or self.roles is not None):
+            raise ValueError("projects and roles belong to users; give the list of users too")
+        return self
 
 
 class InventoryDatabase(Model):
@@ -278,8 +303,10 @@ class Settings(Model):
     def _no_file_twice(self) -> Settings:
         """What is written must be nothing else that is read or written: alerts in a caller map destroy it."""
         taken = {"callers": str(self.callers)}
-        if self.identities is not None:
-            taken["identities.file"] = str(self.identities.file)
+        for key in ("file", "users", "projects", "roles"):
+            path = None if self.identities is None else getattr(self.identities, key)
+            if path is not None:
+                taken[f"identities.{key}"] = str(path)
         if self.inventory is not None and self.inventory.file is not None:
             taken["inventory.file"] = str(self.inventory.file)
         for number, source in enumerate(self.sources):

@@ -107,7 +107,7 @@ PROJECTS = {"octavia": "id-service", "bob": "id-pay"}
 def read(name: str, secret: str, address: str, at: int = 0, agent: str = "curl/8", **changes: object) -> AuditEvent:
     who = Initiator(f"id-{name}", name, PROJECTS.get(name, "id-web"), None, (), address, agent=agent)
     found = replace(event(who, secret, at=NOON + at), event_id=f"{name}-{secret}-{address}-{at}")
-    return replace(found, **changes)  # type: ignore[arg-type]
+    return replace(found, **changes)
 
 
 def learned(events: Sequence[AuditEvent], *, declared: CallerMap | None = None) -> Proposal:
@@ -131,6 +131,7 @@ def back(proposal: Proposal, folder: Path) -> tuple[CallerMap, list[Problem]]:
     return compiled(read_map(document, Context(folder), problems)), problems
 
 
+MALLORY = "10.6.6.6"
 OCTAVIA = [read("octavia", f"lb-{n % 30}", f"10.0.0.{30 + n % 2}", n * HOUR, "octavia-worker x") for n in range(60)]
 OCTAVIA += [read("octavia", f"pay-{n}", "10.0.0.30", n * HOUR, "octavia-worker x") for n in range(5)]
 
@@ -189,9 +190,9 @@ def test_what_was_seen_twice_is_called_sparse_and_is_in_the_map(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("events", "said"),
     [
-        ([read("mallory", f"app-{n}", "10.6.6.6", n * 1_000_000) for n in range(20)], "secrets once each within a minute"),
-        ([read("mallory", "app-1", "10.6.6.6", n * HOUR, flags=("address_forged",)) for n in range(5)], "address_forged"),
-        ([read("mallory", "app-1", "10.6.6.6", n * HOUR, path_raw="/v1//secrets/%61") for n in range(5)], "odd spelling"),
+        ([read("mallory", f"app-{n}", MALLORY, n * 1_000_000) for n in range(20)], "secrets once each within a minute"),
+        ([read("mallory", "app-1", MALLORY, n * HOUR, flags=("address_forged",)) for n in range(5)], "address_forged"),
+        ([read("mallory", "app-1", MALLORY, n * HOUR, path_raw="/v1//secrets/%61") for n in range(5)], "odd spelling"),
         ([read("octavia", "private", "10.0.0.30", n * HOUR) for n in range(5)], "the ACL lets nobody"),
         (
             [*OCTAVIA, *(read("octavia", f"app-{n % 3}", "10.6.6.6", n * MINUTE) for n in range(9))],
