@@ -85,6 +85,10 @@ def _parser() -> argparse.ArgumentParser:
 
     check = commands.add_parser("check", help="validate configuration and caller map; every error at once")
     _config(check)
+    check.add_argument(
+        "--from", dest="paths", action="append", default=[], metavar="PATH",
+        help="history: tell too what of the caller map it never used; may repeat",
+    )  # fmt: skip
     check.set_defaults(command=_check)
 
     replay = commands.add_parser(
@@ -137,9 +141,13 @@ def _demo(given: argparse.Namespace) -> int:
 
 
 def _check(given: argparse.Namespace) -> int:
-    loaded = load(given.config, os.environ, today=_today())
-    _tell(loaded.problems)
-    warnings = len(loaded.problems)
+    from kmwatch.learn.checking import check  # noqa: PLC0415  (the other commands need none of it)
+
+    today, progress = _today(), sys.stderr if sys.stderr.isatty() else None
+    loaded = load(given.config, os.environ, today=today)
+    problems = check(loaded, given.config, given.paths, today=today, progress=progress)
+    _tell(problems)
+    warnings = len(problems)
     more = f", {warnings} warning{'s' if warnings != 1 else ''}" if warnings else ""
     sys.stdout.write(f"{given.config}: valid{more}\n")
     return OK

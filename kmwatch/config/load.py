@@ -34,6 +34,7 @@ class Loaded:
     declarations: Declarations
     problems: tuple[Problem, ...]
     map: MapFile  # as written, for whoever has something to say of its lines
+    identities: Identities
 
 
 def load(path: Path, environ: Mapping[str, str], *, today: date | None = None) -> Loaded:
@@ -55,7 +56,7 @@ def load(path: Path, environ: Mapping[str, str], *, today: date | None = None) -
     problems = ordered(loading.problems)
     if settings is None or loading.file is None or any(problem.level is Level.ERROR for problem in problems):
         raise ConfigurationError(problems)
-    return Loaded(settings, Declarations(caller_map, identities, inventory), problems, loading.file)
+    return Loaded(settings, Declarations(caller_map, identities, inventory), problems, loading.file, identities)
 
 
 class _Loading:

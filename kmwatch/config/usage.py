@@ -56,6 +56,5 @@ def _groups(file: MapFile, usage: Usage) -> Iterator[Remark]:
     for name, group in file.groups.items():
         if name in usage.names:
             idle = usage.idle_patterns(name, group.names or ())
-            for index, pattern in enumerate(group.names or ()):
-                if pattern in idle:
-                    yield Remark(("secrets", name, "names", index), f'no secret in use has a name like "{pattern}"')
+            if idle:
+                yield Remark(("secrets", name, "names"), f"no secret in use has a name like {listed(idle)}")
