@@ -16,6 +16,7 @@ from kmwatch.clock import SystemClock
 from kmwatch.config.load import Loaded, load
 from kmwatch.config.problems import ConfigurationError, Problem
 from kmwatch.learn import commands as mapping
+from kmwatch.learn import stocktaking
 from kmwatch.ports import PositionError, SourceError, StateError, StoreError, UndeliveredError
 from kmwatch.wire.escape import visible
 
@@ -108,6 +109,7 @@ def _parser() -> argparse.ArgumentParser:
         replay.add_argument(f"--{name}", type=Path, metavar="OUT", help=f"write {text} (- is standard output)")
     replay.set_defaults(command=_replay)
     mapping.add(commands)
+    stocktaking.add(commands)
     return parser
 
 

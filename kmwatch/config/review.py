@@ -149,7 +149,7 @@ def _groups(file: MapFile, declarations: Declarations, live: Mapping[str, Secret
     if not live:
         return
     subjects = [Subject("secret", ((key, secret),)) for key, secret in live.items()]
-    for group, _ in declarations.by_group:
+    for group in declarations.groups():
         held = sum(subject.within((group,)) is True for subject in subjects)
         where = ("secrets", group.name)
         if held == 0:
@@ -171,7 +171,7 @@ def _decoys(file: MapFile, declarations: Declarations, inventory: Mapping[str, S
     compiled_map = compiled(file)
     for index, decoy in enumerate(file.rest.decoys):
         subject = Subject("secret", ((decoy.id, inventory.get(decoy.id)),))
-        fits = {group.name for group, _ in declarations.by_group if subject.within((group,)) is True}
+        fits = {group.name for group in declarations.groups() if subject.within((group,)) is True}
         allowing = [
             entry.id
             for entry in compiled_map.allow

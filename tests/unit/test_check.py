@@ -115,8 +115,10 @@ def test_networks_without_a_witness_that_no_client_talks_over_are_told_of_once(f
         "a: {users: [{name: alice}], networks: [10.0.0.0/24]}\nb: {users: [{id: b}], networks: [10.0.1.0/24]}",
     )
     assert [line for line in told(files) if "forge" in line] == [
-        ("callers.yaml:1: warning: callers: the networks of a, b rest on addresses that a client can forge"
-        " (X-Forwarded-For): neither proxy_log nor access_log is a witness; add one under witnesses")
+        (
+            "callers.yaml:1: warning: callers: the networks of a, b rest on addresses that a client can forge"
+            " (X-Forwarded-For): neither proxy_log nor access_log is a witness; add one under witnesses"
+        )
     ]
 
 
@@ -124,8 +126,10 @@ def test_a_network_outside_management_is_told_of(files: Files) -> None:
     files.settings = SETTINGS + "network: {management: [10.0.0.0/16]}\n"
     files.callers = a_map(PLAIN, "", "").replace(OCTAVIA, "{users: [{name: octavia}], networks: [192.0.2.0/24]}")
     assert [line for line in told(files) if "KMW-024" in line] == [
-        ("callers.yaml:2: warning: callers.octavia.networks[0]: 192.0.2.0/24 lies outside network.management:"
-        " every request from it is KMW-024")
+        (
+            "callers.yaml:2: warning: callers.octavia.networks[0]: 192.0.2.0/24 lies outside network.management:"
+            " every request from it is KMW-024"
+        )
     ]
 
 
@@ -172,8 +176,10 @@ def test_a_test_that_fails_is_an_error_at_its_line_with_what_it_got(files: Files
     )
     assert told(files) == [
         'callers.yaml:8: tests[0]: "reads" expects declared by x, and gets declared by octavia-lb',
-        ('callers.yaml:10: tests[2]: "at-night" expects declared by octavia-lb, and gets hours: nearest octavia-lb'
-        " fails on hours: expected 08:00-18:00 UTC, got 2026-11-24T23:00:00Z"),
+        (
+            'callers.yaml:10: tests[2]: "at-night" expects declared by octavia-lb, and gets hours: nearest octavia-lb'
+            " fails on hours: expected 08:00-18:00 UTC, got 2026-11-24T23:00:00Z"
+        ),
     ]
 
 
