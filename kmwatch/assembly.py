@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import os
 import socket
-import ssl
 from collections.abc import Mapping, Sequence
 from datetime import UTC
-from typing import get_args
+from hashlib import blake2b
 from zoneinfo import ZoneInfo
 
 from kmwatch.clock import Clock
+from kmwatch.config.maps import after
 from kmwatch.config.settings import Settings
-from kmwatch.config.sinks import Facility
-from kmwatch.config.sinks import Sink as SinkSettings
-from kmwatch.config.sources import Form, Kafka, Security
+from kmwatch.config.silences import Silence as SilenceSettings
+from kmwatch.config.sources import Form, Kafka
 from kmwatch.core.account import Account
 from kmwatch.core.constraint import ranges
 from kmwatch.core.declaration import Declarations
+from kmwatch.core.declared import declared
 from kmwatch.core.detect import Detector
 from kmwatch.core.expected import SLOTS, Expected
 from kmwatch.core.join import Join
@@ -25,22 +25,20 @@ from kmwatch.core.model import Mode, Severity, Witness
 from kmwatch.core.order import Order
 from kmwatch.core.pulse import Expectation
 from kmwatch.core.rules.base import Settings as RuleSettings
-from kmwatch.core.rules.catalogue import CATALOGUE
+from kmwatch.core.rules.catalogue import CATALOGUE, Surroundings
 from kmwatch.core.rules.unexpected_network import Network
+from kmwatch.core.silence import Silence, Silences
 from kmwatch.core.step import Engine
 from kmwatch.core.watermark import Watermark
-from kmwatch.pipeline import Router
-from kmwatch.ports import Decode, Sink, Source, SourceError
-from kmwatch.sinks.file import FileSink
-from kmwatch.sinks.stdout import StdoutSink
-from kmwatch.sinks.syslog import SyslogSink
+from kmwatch.kafka.security import arguments
+from kmwatch.pipeline import Bounds, Router, Wants
+from kmwatch.ports import Decode, Source, SourceError
 from kmwatch.sources.file import FileSource
 from kmwatch.sources.kafka import KafkaSource
 from kmwatch.sources.merged import MergedSource
 from kmwatch.store.sqlite import SqliteStore
 from kmwatch.wire.decode import Options, Reader
 from kmwatch.wire.haproxy import Captures
-from kmwatch.wire.syslog import LOG_AUDIT
 
 _WAITING_MAX = 200_000  # events held back for their order; a partition that stalls must not fill the memory
 
@@ -60,7 +58,8 @@ def engine(settings: Settings, declarations: Declarations) -> Engine:
             limits.keys_per_rule,
             account,
             proxy_expected=proxy_expected,
-            network=network(settings),
+            given=surroundings(settings, declarations),
+            silences=silences(settings),
         ),
         account,
         witnesses(settings),
@@ -79,13 +78,43 @@ def expected(settings: Settings) -> Expected:
     for witness, filled in SLOTS.items():
         if getattr(settings.witnesses, witness.value) != "absent":
             slots |= filled
-    return Expected(slots, ranges(settings.proxies), settings.timing.settle, settings.proxy_log.overwrites_request_id)
+    return Expected(
+        slots, ranges(settings.proxies), settings.timing.settle, trusted_ids=settings.proxy_log.overwrites_request_id
+    )
 
 
 def network(settings: Settings) -> Network:
     """From where, and how, requests are to come."""
     given = settings.network
-    return Network(ranges(given.management), given.plain_http == "alert", given.past_proxy == "alert")
+    zones = tuple((name, ranges(networks)) for name, networks in given.zones.items())
+    return Network(ranges(given.management), given.plain_http == "alert", given.past_proxy == "alert", zones)
+
+
+def surroundings(settings: Settings, declarations: Declarations) -> Surroundings:
+    """What rules must know of where they run."""
+    goes_by = declared(declarations.caller_map, rule_settings(settings), silences(settings).all)
+    return Surroundings(network(settings), settings.learning, goes_by)
+
+
+def silences(settings: Settings) -> Silences:
+    """The silences in the core's form."""
+    proven = settings.witnesses.proxy_log != "absent" or settings.witnesses.access_log != "absent"
+    return Silences((_silence(given) for given in settings.silences), proven=proven)
+
+
+def _silence(given: SilenceSettings) -> Silence:
+    def names(values: tuple[str, ...] | None) -> frozenset[str] | None:
+        return None if values is None else frozenset(values)
+
+    return Silence(
+        given.id,
+        after(given.expires),
+        names(given.detections),
+        names(given.callers),
+        names(given.secrets),
+        None if given.networks is None else ranges(given.networks),
+        blake2b(given.model_dump_json().encode(), digest_size=16).hexdigest(),
+    )
 
 
 def rule_settings(settings: Settings) -> Mapping[str, RuleSettings]:
@@ -106,8 +135,22 @@ def rule_settings(settings: Settings) -> Mapping[str, RuleSettings]:
 
 
 def router(settings: Settings) -> Router:
-    """The sinks' names with the least severity each wants."""
-    return Router({sink.name: Severity(sink.min_severity) for sink in settings.sinks})
+    """What each sink wants, by its name."""
+    return Router(
+        {
+            sink.name: Wants(
+                Severity(sink.min_severity),
+                None if sink.detections is None else frozenset(sink.detections),
+                frozenset(sink.without),
+            )
+            for sink in settings.sinks
+        }
+    )
+
+
+def bounds(settings: Settings) -> Bounds:
+    """How much may wait for sinks."""
+    return Bounds(settings.limits.outbox, settings.limits.outbox_bytes)
 
 
 def store(settings: Settings, clock: Clock) -> SqliteStore:
@@ -115,11 +158,6 @@ def store(settings: Settings, clock: Clock) -> SqliteStore:
     owner = f"{socket.gethostname()}:{os.getpid()}"
     names = {sink.name for sink in settings.sinks}
     return SqliteStore(settings.store.sqlite.path, owner, clock.now, sinks=names)
-
-
-def sinks(settings: Settings) -> list[Sink]:
-    """The configured sinks, unconnected."""
-    return [_sink(sink) for sink in settings.sinks]
 
 
 def source(settings: Settings, clock: Clock, *, accept_gap: bool = False) -> Source:
@@ -150,28 +188,11 @@ def reader(settings: Settings, form: Form | None, zone: str) -> Reader:
     return Reader(Options(form, UTC if zone == "UTC" else ZoneInfo(zone), Captures(*captures)))
 
 
-def _sink(given: SinkSettings) -> Sink:
-    if given.stdout is not None:
-        machine = "format" in given.model_fields_set
-        return StdoutSink(given.name, format=given.format if machine else None)
-    if given.file is not None:
-        return FileSink(given.name, given.file.path, format=given.format)
-    if given.syslog is None:
-        raise ValueError(given.name)  # the settings hold exactly one kind
-    to = given.syslog
-    return SyslogSink(
-        given.name,
-        to.address,
-        format=given.format,
-        ca=to.ca,
-        cert=to.cert,
-        key=to.key,
-        hostname=to.hostname,
-        facility=LOG_AUDIT if to.facility is None else get_args(Facility).index(to.facility),
-    )
-
-
 def _kafka(given: Kafka, clock: Clock, decode: Decode, *, accept_gap: bool) -> KafkaSource:
+    try:
+        security = arguments(given.security)
+    except OSError as error:
+        raise SourceError(f"sources.kafka.security: cannot load ca, cert or key: {error}") from error
     return KafkaSource(
         bootstrap=list(given.bootstrap),
         topics=list(given.topics),
@@ -179,26 +200,7 @@ def _kafka(given: Kafka, clock: Clock, decode: Decode, *, accept_gap: bool) -> K
         start=given.start,
         clock=clock,
         session_timeout=given.session_timeout,
-        security=_security(given.security),
+        security=security,
         accept_gap=accept_gap,
         decode=decode,
     )
-
-
-def _security(given: Security) -> dict[str, object]:
-    out: dict[str, object] = {"security_protocol": given.protocol.upper()}
-    if given.mechanism is not None and given.password is not None:
-        out |= {
-            "sasl_mechanism": given.mechanism,
-            "sasl_plain_username": given.username,
-            "sasl_plain_password": given.password.get_secret_value(),
-        }
-    if given.protocol in ("ssl", "sasl_ssl"):
-        try:
-            context = ssl.create_default_context(cafile=given.ca)
-            if given.cert is not None and given.key is not None:
-                context.load_cert_chain(given.cert, given.key)
-        except (OSError, ssl.SSLError) as error:
-            raise SourceError(f"sources.kafka.security: cannot load ca, cert or key: {error}") from error
-        out["ssl_context"] = context
-    return out

@@ -15,7 +15,8 @@ _SPECIAL = frozenset("*?[")
 def covers(file: MapFile, other: Allow, entry: Allow) -> bool:
     """Whether `other` allows everything that `entry` does, rates aside where `other` has none."""
     return (
-        set(entry.actions) <= set(other.actions)
+        other.mode is entry.mode
+        and set(entry.actions) <= set(other.actions)
         and other.hours in (None, entry.hours)
         and other.rate in (None, entry.rate)
         and (other.legacy or not entry.legacy)

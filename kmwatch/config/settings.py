@@ -5,10 +5,13 @@ from __future__ import annotations
 from os.path import normpath
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from kmwatch.config.base import Model
+from kmwatch.config.callers import Name
 from kmwatch.config.problems import listed
+from kmwatch.config.rules import COUNTING_RULES, RuleName
+from kmwatch.config.silences import Silence, unique_silences
 from kmwatch.config.sinks import Sink, unique_names
 from kmwatch.config.sources import Source
 from kmwatch.config.values import (
@@ -26,39 +29,7 @@ from kmwatch.core.model import HOUR
 
 Expectation = Literal["required", "expected", "absent"]
 
-RULES = (
-    "KMW-001",
-    "KMW-002",
-    "KMW-005",
-    "KMW-009",
-    "KMW-013",
-    "KMW-015",
-    "KMW-016",
-    "KMW-017",
-    "KMW-018",
-    "KMW-019",
-    "KMW-022",
-    "KMW-024",
-    "KMW-025",
-    "KMW-026",
-    "KMW-027",
-    "KMW-030",
-    "KMW-033",
-    "KMW-034",
-)
-COUNTING_RULES = (
-    "KMW-005",
-    "KMW-013",
-    "KMW-015",
-    "KMW-017",
-    "KMW-019",
-    "KMW-025",
-    "KMW-026",
-    "KMW-030",
-    "KMW-033",
-)
 _LONGEST_WAIT = 2 * HOUR
-_CATALOGUE = frozenset(f"KMW-{number:03}" for number in range(1, 45))
 
 
 class Witnesses(Model):
@@ -186,6 +157,8 @@ class Network(Model):
     """What a request over plain HTTP is, where the proxy's log tells."""
     past_proxy: Anomaly = "alert"
     """What a request that came past the declared proxies is, where the web server's log tells."""
+    zones: dict[Name, Annotated[tuple[Cidr, ...], Field(min_length=1)]] = Field(default_factory=dict)
+    """Sites by name, with their networks; one caller in two of them within minutes is KMW-023."""
 
 
 class Http(Model):
@@ -228,6 +201,8 @@ class Limits(Model):
     """Callers or addresses each rule keeps count of."""
     outbox: Annotated[int, Field(ge=100, le=100_000_000)] = 100_000
     """Findings that wait for a sink, before reading pauses."""
+    outbox_bytes: Annotated[int, Field(ge=1_000_000, le=1_000_000_000_000)] = 1_000_000_000
+    """Octets of findings that wait for a sink, before reading pauses."""
 
 
 class Log(Model):
@@ -237,14 +212,6 @@ class Log(Model):
     """The least severe line to write."""
     format: Literal["json", "console"] = "json"
     """json for machines, console for people."""
-
-
-def _rule(name: str) -> str:
-    if name in RULES:
-        return name
-    if name in _CATALOGUE:
-        raise ValueError(f"{name} is not available in this release; available: {listed(RULES)}")
-    raise ValueError(f'there is no detection "{name}"; available: {listed(RULES)}')
 
 
 def _fits(detections: dict[str, Detection]) -> dict[str, Detection]:
@@ -280,10 +247,14 @@ class Settings(Model):
     sinks: Annotated[tuple[Sink, ...], Field(min_length=1), AfterValidator(unique_names)]
     """Where alerts go."""
     detections: Annotated[
-        dict[Annotated[str, BeforeValidator(_rule), WithJsonSchema({"enum": list(RULES)})], Detection],
+        dict[RuleName, Detection],
         AfterValidator(_fits),
     ] = Field(default_factory=dict)
     """How rules differ from their defaults."""
+    learning: DurationOrNone = Field(default="14d", validate_default=True)
+    """For how long, from the first event of a store on, baselines only learn (KMW-003, 004, 006)."""
+    silences: Annotated[tuple[Silence, ...], AfterValidator(unique_silences)] = ()
+    """What nobody is to hear of for a while; recorded and counted all the same."""
     proxies: tuple[Cidr, ...] = ()
     """Networks of the proxies in front of the Key Manager, as its web server sees them."""
     proxy_log: ProxyLog = ProxyLog()

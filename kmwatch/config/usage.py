@@ -8,6 +8,7 @@ from kmwatch.config.lint import Remark
 from kmwatch.config.maps import MapFile
 from kmwatch.config.problems import Problem, listed
 from kmwatch.core.learn.usage import Usage
+from kmwatch.core.model import Mode
 
 
 def unused(file: MapFile, usage: Usage) -> list[Problem]:
@@ -30,6 +31,8 @@ def wider(file: MapFile, usage: Usage) -> list[Problem]:
 def _entries(file: MapFile, usage: Usage) -> Iterator[Remark]:
     for index, entry in file.allow.items():
         use = usage.entries.get(entry.id)
+        if entry.mode is Mode.OFF:
+            continue  # as if it were not written
         if use is None or use.fits == 0:
             yield Remark(("allow", index), f'"{entry.id}" was never used in this history; ask its owner, or remove it')
             continue

@@ -36,6 +36,7 @@ class Account(Struct):
     lines: dict[str, int] = field(default_factory=dict)  # by rule: transitions that became a line
     suppressed: dict[str, int] = field(default_factory=dict)  # by rule: told by an earlier or a later line
     shadow: dict[str, int] = field(default_factory=dict)  # by rule: lines that are routed nowhere, by configuration
+    silenced: dict[str, int] = field(default_factory=dict)  # by rule: hits that a silence covers
 
     def stream(self, name: str) -> StreamAccount:
         """The account of a stream, opened at its first record."""
@@ -50,10 +51,13 @@ def count(into: dict[str, int], key: str, more: int = 1) -> None:
     into[key] = into.get(key, 0) + more
 
 
+Taken = tuple[str, int, str]  # stream, slot, what the join made of it (join.Joined)
+
+
 class Tally(Struct):
     """What one step did, for the metrics."""
 
-    joins: dict[str, int] = field(default_factory=dict)  # by what became of a record in the join
+    taken: dict[Taken, int] = field(default_factory=dict)  # records that were handed to the join
     timed_out: int = 0
     late: int = 0
     unanswered: int = 0  # requests whose response never came

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from msgspec import Struct, field
 
 from kmwatch.core.account import count
-from kmwatch.core.expected import SLOTS
+from kmwatch.core.expected import witness_of
 from kmwatch.core.model import HOUR, MINUTE, Micros, Witness
 from kmwatch.core.pulse import Expectation, Pulse
 
@@ -67,12 +67,12 @@ class Feed(Struct):
         for stream, n in rejected.items():
             count(records, stream, n)
         skewed, self.records, self.skewed, self.pulsed = self.skewed, {}, {}, now
-        return Pulse(now, records, rejected, skewed, self._last_seen(), expected)
+        return Pulse(now, records, rejected, skewed, self.last_seen(), expected)
 
-    def _last_seen(self) -> dict[Witness, Micros]:
-        out = {}
-        for witness, slots in SLOTS.items():
-            times = [at for slot, at in self.heard.items() if slot & slots]
-            if times:
-                out[witness] = max(times)
+    def last_seen(self) -> dict[Witness, Micros]:
+        """When each witness last told of anything, in event time."""
+        out: dict[Witness, Micros] = {}
+        for slot, at in self.heard.items():
+            witness = witness_of(slot)
+            out[witness] = max(at, out.get(witness, at))
         return out

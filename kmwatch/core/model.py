@@ -108,6 +108,35 @@ class Reason(Word):
     EVIDENCE_MISSING = "evidence_missing"
 
 
+class Flag(Word):
+    """What is remarkable about an event, or doubtful (docs/reference/events.md)."""
+
+    ACCEPT_UNKNOWN = "accept_unknown"
+    ACCESS_LOG_MISSING = "access_log_missing"
+    ADDRESS_FORGED = "address_forged"
+    ADDRESS_UNPROVEN = "address_unproven"
+    AUDIT_MISSING = "audit_missing"
+    CAPTURE_UNREADABLE = "capture_unreadable"
+    CLOCK_SKEWED = "clock_skewed"
+    CONFLICTING_DUPLICATE = "conflicting_duplicate"
+    IDENTITY_DISAGREES = "identity_disagrees"
+    JOIN_AMBIGUOUS = "join_ambiguous"
+    LATE = "late"
+    LEGACY_READ = "legacy_read"
+    PAST_PROXY = "past_proxy"
+    PATH_AMBIGUOUS = "path_ambiguous"
+    PATH_DISAGREES = "path_disagrees"
+    PHASES_DISAGREE = "phases_disagree"
+    PLAIN_HTTP = "plain_http"
+    PROXY_LOG_MISSING = "proxy_log_missing"
+    REQUEST_MISSING = "request_missing"
+    REQUEST_UNREADABLE = "request_unreadable"
+    RESPONSE_MISSING = "response_missing"
+    SERVICE_LOG_MISSING = "service_log_missing"
+    STATUS_DISAGREES = "status_disagrees"
+    UNROUTED_SUCCESS = "unrouted_success"
+
+
 class Severity(IntEnum):
     """OCSF severity_id."""
 
@@ -209,6 +238,13 @@ class Match(Struct, frozen=True, gc=False):
     others: tuple[Match, ...] = ()  # only with a rate: other entries that fit, each with a rate of its own
 
 
+class Acl(Struct, frozen=True, gc=False):
+    """Who may read a secret beside its project's administrators and its creator, when the inventory was taken."""
+
+    project_access: bool = True  # False: the secret is private
+    users: tuple[str, ...] = ()
+
+
 class Secret(Struct, frozen=True, gc=False):
     """A secret as the inventory knows it."""
 
@@ -220,10 +256,19 @@ class Secret(Struct, frozen=True, gc=False):
     deleted: bool = False
     containers: tuple[str, ...] = ()
     created: Micros | None = None
-    expires: Micros | None = None  # None: never, as far as the inventory tells
-    project_access: bool | None = None  # False: private to its creator and its readers; None: not told
-    readers: tuple[str, ...] = ()  # user ids on its ACL
+    expires: Micros | None = None
+    acl: Acl | None = None  # None: not exported; a secret without ACL is open to its project
     plugin: str | None = None  # what encrypts or keeps it, where that is one and the same for its project
+
+    @property
+    def project_access(self) -> bool | None:
+        """False: private to its creator and its readers; None: not told."""
+        return None if self.acl is None else self.acl.project_access
+
+    @property
+    def readers(self) -> tuple[str, ...]:
+        """The users on its ACL, as far as told."""
+        return () if self.acl is None else self.acl.users
 
 
 class Citation(Struct, frozen=True, gc=False):
@@ -285,3 +330,5 @@ class Finding(Struct, frozen=True):
     techniques: tuple[str, ...]  # ATT&CK technique ids
     flags: tuple[str, ...] = ()
     subject: str | None = None  # what it is about, where that is no caller: a witness, a stream
+    silence: str | None = None  # the silence that keeps it from being sent
+    related: tuple[str, ...] = ()  # uids of the findings that an incident gathers

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from msgspec import Struct, field
 
-from kmwatch.core.account import Account, Tally, count
+from kmwatch.core.account import Account, Taken, Tally, count
 from kmwatch.core.detect import Detector, Judged
 from kmwatch.core.feed import Feed
 from kmwatch.core.join import Join, Joined, Ready
@@ -60,6 +60,7 @@ class Engine:
         self._now: Micros = order.frontier
         self._late = 0
         self._out = Output()
+        self._told: list[Finding] = []
 
     def take(
         self, stream: str, decoded: Sequence[Decoded], stamps: Sequence[Micros | None] = ()
@@ -74,29 +75,33 @@ class Engine:
         Returns:
             The rejected ones with their numbers in `decoded`.
         """
-        account = self.account.stream(stream)
+        account, watermark = self.account.stream(stream), self.watermark
         account.consumed += len(decoded)
         rejected: list[tuple[int, Rejected]] = []
         records: Sequence[Sighting] = decoded  # type: ignore[assignment]  # unless the next lines find others
+        seen = watermark.seen.get(stream)
         if not all(type(record) is AuditRecord for record in decoded):
-            records = []
+            records, reached = [], seen
             for number, record in enumerate(decoded):
                 if isinstance(record, Rejected):
                     count(account.rejected, record.reason)
                     rejected.append((number, record))
+                    self.feed.reject(stream, self._moment(reached, stamps[number] if stamps else None))
                 elif isinstance(record, Ignored):
                     count(account.ignored, record)
                 else:
                     records.append(record)
+                    reached = record.observed_time if reached is None else max(reached, record.observed_time)
         if records:
-            watermark = self.watermark
-            seen = watermark.seen.get(stream)
             first = records[0].observed_time if seen is None else seen
             watermark.seen[stream], late = self.order.put(stream, records, first, watermark.lateness)
             self._late += late
-        for number, _ in rejected:
-            self.feed.reject(stream, self._moment(stream, stamps[number] if stamps else None))
         return rejected
+
+    def tell(self, findings: Sequence[Finding]) -> None:
+        """Take findings that the shell has made about itself: they leave with those of the next `work`."""
+        self._told += findings
+        self.detector.note(findings)
 
     def advance(self, at_end: Collection[str] = (), elapsed: Micros = 0) -> None:
         """Find out how far time has come, and so what is to be worked on.
@@ -113,7 +118,8 @@ class Engine:
         Returns:
             What came of it, and whether that was all.
         """
-        out = self._out = Output()
+        out = self._out = Output(findings=self._told)
+        self._told = []
         part = self._due[self._at : self._at + most]
         self._at += len(part)
         self._run(part)
@@ -140,33 +146,38 @@ class Engine:
     def _run(self, due: Sequence[Waiting]) -> None:
         """Join a slice. Written for speed: all of this loop happens for every record."""
         join, ready = self.join, self._ready
-        add, due_until, streams = join.add, join.due, self.account.streams
-        joins: dict[Joined, int] = dict.fromkeys(Joined, 0)
-        now, feed = self._now, self.feed
-        minute, counts, heard = feed.next_minute, feed.records, feed.heard
+        add, due_until = join.add, join.due
+        now, feed, heard = self._now, self.feed, self.feed.heard
+        minute, taken = feed.next_minute, dict[Taken, int]()
         for at, tie, slot, stream, _, record in due:
             if at > now:
                 if at >= minute:
+                    self._settle(taken)
                     self._pulse(at)
-                    minute, counts = feed.next_minute, feed.records
+                    minute, taken = feed.next_minute, {}
                 now = at
                 if at >= join.next:
                     due_until(at, ready)
             heard[slot] = now
-            counts[stream] = counts.get(stream, 0) + 1
             if record.flags:
                 feed.skew(stream, record.flags)
-            became = add(tie if record.key else "", record, stream, now, ready)
-            joins[became] += 1
-            if became is _DUPLICATE:
-                streams[stream].duplicate += 1
-            elif became is _UNWANTED:
-                count(streams[stream].ignored, Ignored.UNWANTED)
+            became = stream, slot, add(tie if record.key else "", record, stream, now, ready)
+            taken[became] = taken.get(became, 0) + 1
         self._now = now
-        tally = self._out.tally.joins
-        for became, n in joins.items():
-            if n:
-                tally[became] = tally.get(became, 0) + n
+        self._settle(taken)
+
+    def _settle(self, taken: dict[Taken, int]) -> None:
+        """Book what became of records, before the next pulse."""
+        records, into, streams = self.feed.records, self._out.tally.taken, self.account.streams
+        for key, n in taken.items():
+            stream, _, became = key
+            into[key] = into.get(key, 0) + n
+            if became is _DUPLICATE:
+                streams[stream].duplicate += n
+                continue
+            count(records, stream, n)
+            if became is _UNWANTED:
+                count(streams[stream].ignored, Ignored.UNWANTED, n)
 
     def _pass_time(self, now: Micros) -> None:
         if now > self._now:
@@ -184,10 +195,9 @@ class Engine:
             self.join.due(minute - 1, self._ready)
             self._out.findings += self.detector.pulse(self.feed.pulse(minute, self._witnesses))
 
-    def _moment(self, stream: str, stamp: Micros | None) -> Micros:
+    def _moment(self, reached: Micros | None, stamp: Micros | None) -> Micros:
         """About when a record that cannot be read was written: its transport's word, unless that is absurd."""
-        seen = self.watermark.seen.get(stream)
-        known = max(self._now, 0) if seen is None else seen
+        known = max(self._now, 0) if reached is None else reached
         return known if stamp is None or abs(stamp - known) > HOUR else stamp
 
     def _ready(self, told: Ready) -> None:
@@ -198,12 +208,12 @@ class Engine:
         if told.early:
             out.findings += self.detector.early(told.event)
             return
-        self.account.events_made += 1
+        self.account.events_made += not told.again
         judged, findings = self.detector.observe(told.event, told.before, again=told.again)
         out.judged.append(judged)
         if findings:
             out.findings += findings
-        self.account.events_evaluated += 1
+        self.account.events_evaluated += not told.again
 
     def restored(self) -> None:
         """Its parts have been brought to the state of the last commit."""

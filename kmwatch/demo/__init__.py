@@ -60,7 +60,7 @@ async def demo(folder: Path | None, *, serve: bool) -> None:
 
 def _loaded(place: Path) -> Loaded:
     """The recording's own configuration, with everything it writes in one folder."""
-    loaded = load(Path(str(files("kmwatch.demo") / "recording" / "kmwatch.yaml")), os.environ)
+    loaded = load(Path(str(files("kmwatch.demo") / "recording" / "complete.yaml")), os.environ)
     settings = loaded.settings
     sinks = [
         sink if sink.file is None else sink.model_copy(update={"file": FileSink.model_construct(path=place / ALERTS)})

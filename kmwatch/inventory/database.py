@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from kmwatch.core.model import Secret
+from kmwatch.core.model import Acl, Secret
 from kmwatch.inventory.rows import InventoryError, micros
 
 if TYPE_CHECKING:  # an extra: whoever reads files needs no database library
@@ -140,8 +140,7 @@ def _secrets(connection: Connection) -> Iterator[Secret]:
             tuple(containers.get(row.id, ())),
             None if row.created_at is None else micros(row.created_at),
             None if row.expiration is None else micros(row.expiration),
-            access.get(row.id, True),
-            tuple(readers.get(row.id, ())),
+            Acl(access.get(row.id, True), tuple(readers.get(row.id, ()))),
             plugins.get(row.project_id),
         )
 

@@ -27,7 +27,7 @@ _CLIENT = {  # column of the OpenStack client -> key of a row
     "secret type": "secret_type",
     "created": "created_at",
 }
-_CELLS = frozenset(Row.__struct_fields__)
+_CELLS = frozenset(Row.__struct_fields__) - {"acl"}
 
 _DECODER = msgspec.json.Decoder(Row)
 _CLIENT_DECODER = msgspec.json.Decoder(list[dict[str, object]])

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from msgspec import Struct
 
-from kmwatch.core.model import SECOND, Micros, Secret
+from kmwatch.core.model import SECOND, Acl, Micros, Secret
 
 
 class InventoryError(Exception):
@@ -18,6 +18,13 @@ class Snapshot(Struct):
 
     secrets: tuple[Secret, ...]
     problems: list[tuple[int, str]]
+
+
+class RowAcl(Struct, gc=False):
+    """Who may read it beside its project's administrators and its creator."""
+
+    project_access: bool | int = True
+    users: tuple[str, ...] = ()
 
 
 class Row(Struct, gc=False):
@@ -35,7 +42,8 @@ class Row(Struct, gc=False):
     containers: tuple[str, ...] | None = ()
     created_at: str | None = None
     expiration: str | None = None
-    project_access: bool | int | None = None
+    acl: RowAcl | None = None
+    project_access: bool | int | None = None  # the same ACL in a table's columns
     acl_users: tuple[str, ...] | None = ()
     plugin_name: str | None = None
 
@@ -60,10 +68,17 @@ def secret_of(row: Row) -> Secret:
         row.containers or (),
         _time("created_at", row.created_at),
         _time("expiration", row.expiration),
-        None if row.project_access is None else bool(row.project_access),
-        row.acl_users or (),
+        _acl(row),
         row.plugin_name,
     )
+
+
+def _acl(row: Row) -> Acl | None:
+    if row.acl is not None:
+        return Acl(bool(row.acl.project_access), row.acl.users)
+    if row.project_access is None and not row.acl_users:
+        return None
+    return Acl(row.project_access is None or bool(row.project_access), row.acl_users or ())
 
 
 def _time(key: str, text: str | None) -> Micros | None:

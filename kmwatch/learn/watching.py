@@ -13,7 +13,7 @@ from kmwatch.config.load import Loaded
 from kmwatch.core.learn.history import History
 from kmwatch.core.model import AuditEvent, Finding, Match
 from kmwatch.core.step import Engine, Output
-from kmwatch.pipeline import Pipeline, Router
+from kmwatch.pipeline import Bounds, Pipeline, Router
 from kmwatch.replay import Recorder, StillClock
 from kmwatch.sources.file import FileSource
 from kmwatch.store.sqlite import SqliteStore
@@ -78,7 +78,7 @@ async def watch(
         def engine() -> Engine:
             return assembly.engine(loaded.settings, loaded.declarations)
 
-        pipeline = Pipeline(source, store, engine, Router({}), recorder, crowded=sys.maxsize, committed=lambda: None)
+        pipeline = Pipeline(source, store, engine, Router({}), recorder, bounds=Bounds(), committed=lambda: None)
         try:
             await pipeline.run()
         finally:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import structlog
 
@@ -17,18 +17,32 @@ log = structlog.get_logger("kmwatch.delivery")
 class DeliveryTelemetry:
     """See `delivery.DeliveryEvents`."""
 
-    def __init__(self, metrics: Metrics, clock: Clock, sinks: Sequence[str]) -> None:
-        """Write to these metrics; label sets of all sinks start at 0."""
-        self._metrics, self._clock = metrics, clock
+    def __init__(
+        self,
+        metrics: Metrics,
+        clock: Clock,
+        sinks: Sequence[str],
+        also: Callable[[Sequence[Finding]], None] = lambda _: None,
+    ) -> None:
+        """Write to these metrics, and tell `also` of deliveries; label sets of all sinks start at 0."""
+        self._metrics, self._clock, self._also = metrics, clock, also
+        self.expect(sinks)
+
+    def expect(self, sinks: Sequence[str]) -> None:
+        """Start the label sets of these sinks at 0."""
+        metrics = self._metrics
         for sink in sinks:
             metrics.outbox_pending.labels(sink)
             metrics.outbox_oldest.labels(sink)
+            metrics.outbox_bytes.labels(sink)
+            metrics.dead_waiting.labels(sink)
             for outcome in ("delivered", *FailureKind):
                 metrics.deliveries.labels(sink, outcome)
 
     def delivered(self, sink: str, findings: Sequence[Finding]) -> None:
         """Count, and observe how long detection took from end to end."""
         self._metrics.deliveries.labels(sink, "delivered").inc(len(findings))
+        self._also(findings)
         now = self._clock.now()
         for finding in findings:
             if finding.activity is not Activity.CLOSE:

@@ -10,10 +10,19 @@ from prometheus_client import Counter as PrometheusCounter
 
 from kmwatch.core.account import Account, StreamAccount
 from kmwatch.core.detect import Judged
-from kmwatch.core.model import SECOND, Activity, Finding, Kind, Micros, Outcome
+from kmwatch.core.expected import witness_of
+from kmwatch.core.join import Joined
+from kmwatch.core.model import SECOND, Activity, Finding, Kind, Outcome
+from kmwatch.core.record import Ignored
 from kmwatch.core.step import Engine, Output
 from kmwatch.telemetry.metrics import Metrics
 
+_OUTCOMES: dict[str, str] = {  # of a record that the join took, by what it made of it
+    Joined.WAITING: "joined",
+    Joined.COMPLETE: "joined",
+    Joined.LATE_PART: "joined",
+    Joined.UNWANTED: "ignored_unwanted",
+}
 log = structlog.get_logger("kmwatch")
 
 
@@ -25,7 +34,6 @@ class Telemetry:
         self.metrics = metrics
         self._before: dict[str, int] = {}  # totals that the counters, or an earlier process's, already hold
         self._rejected_told: Counter[str] = Counter()
-        self.seen: Micros | None = None  # event time of the latest CADF record
         self.missing: dict[str, int] = {}
 
     def began(self, engine: Engine) -> None:
@@ -36,17 +44,16 @@ class Telemetry:
     def stepped(self, out: Output, engine: Engine) -> None:
         """Add up a slice."""
         metrics, tally = self.metrics, out.tally
-        for result, n in tally.joins.items():
+        for (stream, slot, result), n in tally.taken.items():
             metrics.join.labels(result).inc(n)
+            metrics.records.labels(_source(stream), witness_of(slot), _OUTCOMES.get(result, result)).inc(n)
         metrics.join.labels("timed_out").inc(tally.timed_out)
         metrics.gaps.inc(tally.unanswered)
         self._events(out.judged)
         self._findings(out.findings)
         metrics.joins_open.set(len(engine.join.open))
-        known = [at for at in engine.watermark.seen.values() if at is not None]
-        if known:
-            self.seen = max(known)
-            metrics.witness_seen.labels("cadf").set(self.seen / SECOND)
+        for witness, at in engine.feed.last_seen().items():
+            metrics.witness_seen.labels(witness).set(at / SECOND)
 
     def committed(self, engine: Engine) -> None:
         """Say what evictions and suppressions a durable batch brought."""
@@ -78,6 +85,8 @@ class Telemetry:
         events: dict[tuple[Kind, Outcome], int] = {}
         reads: Counter[tuple[str, str, str]] = Counter()
         for item in judged:
+            if item.again:
+                continue  # counted when it was told first
             event = item.event
             key = event.kind, event.outcome
             events[key] = events.get(key, 0) + 1
@@ -95,10 +104,11 @@ class Telemetry:
             yield f"evicted/{kind}", total, self.metrics.evicted.labels(kind)
         for rule, total in engine.account.suppressed.items():
             yield f"suppressed/{rule}", total, self.metrics.suppressed.labels(rule)
+        for rule, total in engine.account.silenced.items():
+            yield f"silenced/{rule}", total, self.metrics.silenced.labels(rule)
         for name, stream in engine.account.streams.items():
-            source = "file" if name.startswith("file:") else "kafka"
-            for outcome, total in _outcomes(stream).items():
-                yield f"{name}/{outcome}", total, self.metrics.records.labels(source, "cadf", outcome)
+            for outcome, total in _unread(stream).items():
+                yield f"{name}/{outcome}", total, self.metrics.records.labels(_source(name), "none", outcome)
 
     def _findings(self, findings: list[Finding]) -> None:
         for finding in findings:
@@ -118,10 +128,14 @@ class Telemetry:
         self._rejected_told = now
 
 
-def _outcomes(stream: StreamAccount) -> dict[str, int]:
-    out = {f"ignored_{reason}": n for reason, n in stream.ignored.items()}
-    out |= {f"rejected_{reason}": n for reason, n in stream.rejected.items()}
-    return out | {"joined": stream.joined, "duplicate": stream.duplicate}
+def _source(stream: str) -> str:
+    return "file" if stream.startswith("file:") else "kafka"
+
+
+def _unread(stream: StreamAccount) -> dict[str, int]:
+    """Records that never reached the join, so that nobody knows a witness of theirs."""
+    out = {f"ignored_{reason}": n for reason, n in stream.ignored.items() if reason != Ignored.UNWANTED}
+    return out | {f"rejected_{reason}": n for reason, n in stream.rejected.items()}
 
 
 def _rejected(account: Account) -> Counter[str]:

@@ -100,33 +100,44 @@ class Reader:
     def _any(self, value: bytes, stamp: Micros | None, depth: int, host: str | None) -> Decoded:
         """One value at some depth of envelopes; `depth` more may follow. `host` is what those around it name."""
         if value[:1] != b"{" and not value.lstrip().startswith(b"{"):
-            return self._line(value, stamp, depth, host)
+            return self._line(value.decode("utf-8", "replace"), stamp, depth, host)
         kind, inner, named = peel(value)
         if kind is Kind.SHIPPED:
             if depth == 0:
                 return Rejected(RejectReason.BAD_ENVELOPE, f"more than {DEPTH} envelopes in one another")
+            if isinstance(inner, str):
+                return self._line(inner, stamp, depth - 1, _nearer(named, host), inside=True)
             return self._any(inner, stamp, depth - 1, _nearer(named, host))
-        if kind is Kind.BROKEN and self._form not in _JSON_FORMS:
-            found = self._line(value, stamp, 0, host)  # uWSGI with memory-report begins with a brace
+        if kind is Kind.BROKEN and self._form not in _JSON_FORMS:  # uWSGI with memory-report begins with a brace
+            found = self._line(value.decode("utf-8", "replace"), stamp, 0, host)
             return Rejected(RejectReason.NOT_JSON, "begins as JSON, and is none") if _unknown(found) else found
         return self._json(kind, inner, value, stamp)
 
-    def _json(self, kind: Kind, mended: bytes, value: bytes, stamp: Micros | None) -> Decoded:
+    def _json(self, kind: Kind, mended: bytes | str, value: bytes, stamp: Micros | None) -> Decoded:
         form = self._form
         if form == "cadf" or (form is None and kind is Kind.CADF):
             return cadf.decode(value, stamp)
         decode = _JSON_DECODERS.get(kind)
-        if decode is None or (form is not None and _JSON_FORMS.get(form) is not kind):
+        if decode is None or isinstance(mended, str) or (form is not None and _JSON_FORMS.get(form) is not kind):
             return Rejected(RejectReason.UNKNOWN_FORM, _unknown_to(form, "JSON"))
         return decode(mended, self._zone, stamp)
 
-    def _line(self, value: bytes, stamp: Micros | None, depth: int, host: str | None) -> Decoded:
-        """One line of text, with or without framing."""
-        if not value or value.isspace():
+    def _line(self, whole: str, stamp: Micros | None, depth: int, host: str | None, *, inside: bool = False) -> Decoded:
+        """One line of text, with or without framing. `inside` an envelope it may be JSON as it stands."""
+        if not whole or whole.isspace():
             return Ignored.EMPTY
-        whole = value.decode("utf-8", "replace")
+        if inside and whole.lstrip().startswith("{"):
+            return self._any(whole.encode("utf-8", "replace"), stamp, depth, host)
         if whole[-1] in "\n\0":
             whole = whole.rstrip("\0").removesuffix("\n").removesuffix("\r")
+        if self._service and whole[4:5] == "-" and whole[10:11] == " ":  # framed lines do not begin like this
+            found = oslo_text.decode(whole, self._zone, stamp)
+            if found is not None:
+                return found
+        return self._framed(whole, stamp, depth, host)
+
+    def _framed(self, whole: str, stamp: Micros | None, depth: int, host: str | None) -> Decoded:
+        """One line without its end, with or without framing."""
         _, named, message = unframe(whole)
         host = _nearer(named, host)
         line = message[1:] if message[:1] == " " else message  # how rsyslog hands on what follows a tag
@@ -134,8 +145,8 @@ class Reader:
             return Ignored.EMPTY
         if line[0] == "{" and depth > 0:
             return self._any(line.encode("utf-8", "replace"), stamp, depth - 1, host)
-        if (found := self._told(line, stamp, host)) is not None:
-            return found
+        if (told := self._told(line, stamp, host)) is not None:
+            return told
         if uwsgi.is_noise(line):
             return Ignored.NOT_A_REQUEST
         if _continues(message):

@@ -43,9 +43,31 @@ class _Object(Struct, gc=False):
     funcname: msgspec.Raw = _ABSENT  # that and its FluentFormatter
     text: msgspec.Raw = msgspec.field(default=_ABSENT, name="Payload")  # kolla-ansible's fluentd
     module: msgspec.Raw = msgspec.field(default=_ABSENT, name="python_module")
+    app: msgspec.Raw = msgspec.field(default=_ABSENT, name="App")  # of uWSGI, by kolla-ansible's fluentd
     host: msgspec.Raw = _ABSENT  # rsyslog; an object with a name in Filebeat's
     hostname: msgspec.Raw = _ABSENT
     machine: msgspec.Raw = msgspec.field(default=_ABSENT, name="Hostname")  # kolla-ansible's fluentd
+
+
+class _Request(Struct, gc=False):
+    """A line of uWSGI as kolla-ansible parses it (roles/fluentd/templates/conf/input/13-uwsgi.conf.j2)."""
+
+    process: str = msgspec.field(name="Pid")
+    app: str = msgspec.field(name="App")
+    number: str = msgspec.field(name="Req")
+    address: str = msgspec.field(name="Address")
+    count: str = msgspec.field(name="Vars")
+    size: str = msgspec.field(name="Bytes")
+    stamp: str = msgspec.field(name="Timestamp")
+    rest: str = msgspec.field(name="Payload")
+    user: str = msgspec.field(default="", name="User")
+
+    def line(self) -> str:
+        """As uWSGI wrote it."""
+        return (
+            f"[pid: {self.process}|app: {self.app}|req: {self.number}] {self.address} ({self.user}) "
+            f"{{{self.count} vars in {self.size} bytes}} [{self.stamp}] {self.rest}"
+        )
 
 
 class _Host(Struct, gc=False):
@@ -54,11 +76,12 @@ class _Host(Struct, gc=False):
 
 _object = msgspec.json.Decoder(_Object).decode
 _host = msgspec.json.Decoder(str | _Host | None).decode
+_request = msgspec.json.Decoder(_Request).decode
 _text = msgspec.json.Decoder(str).decode
 _UNREADABLE = (msgspec.DecodeError, UnicodeError, RecursionError)
 
 
-def peel(value: bytes) -> tuple[Kind, bytes, str | None]:
+def peel(value: bytes) -> tuple[Kind, bytes | str, str | None]:
     """Say what a JSON object is, and take off a shipper's envelope.
 
     Args:
@@ -66,8 +89,8 @@ def peel(value: bytes) -> tuple[Kind, bytes, str | None]:
             UTF-8: shippers pass on what clients wrote) is read with replacements.
 
     Returns:
-        The kind; of SHIPPED what is in the envelope, of the others the value, mended if it had to be; and the host
-        that a shipper names. Never raises.
+        The kind; of SHIPPED what is in the envelope, as text where it was a string; of the others the value as bytes,
+        mended if it had to be; and the host that a shipper names. Never raises.
     """
     try:
         return _peeled(value)
@@ -85,36 +108,43 @@ def mended(value: bytes) -> bytes:
     return json.dumps(readable, ensure_ascii=False).encode("utf-8", "replace")
 
 
-def _peeled(value: bytes) -> tuple[Kind, bytes, str | None]:
-    found = _object(value)
-    if bytes(found.oslo) or bytes(found.event_type):
+def _peeled(value: bytes) -> tuple[Kind, bytes | str, str | None]:
+    found = _object(value)  # every field that is missing is the one object _ABSENT
+    if found.oslo is not _ABSENT or found.event_type is not _ABSENT:
         return Kind.CADF, value, None
-    if bytes(found.levelname) or bytes(found.asctime) or bytes(found.funcname):
+    if found.levelname is not _ABSENT or found.asctime is not _ABSENT or found.funcname is not _ABSENT:
         return Kind.OSLO_JSON, value, None
-    if bytes(found.module):
+    if found.module is not _ABSENT:
         return Kind.KOLLA, value, None
-    if bytes(found.schema) and bytes(found.payload):
+    if found.schema is not _ABSENT and found.payload is not _ABSENT:
         return Kind.SHIPPED, _inner(bytes(found.payload)), None
+    if found.app is not _ABSENT and (whole := _rejoined(value)) is not None:
+        return Kind.SHIPPED, whole, _named(found)
     for line in (found.message, found.log, found.text):
-        held = bytes(line)
-        if held[:1] == b'"':
-            return Kind.SHIPPED, _inner(held), _named(found)
+        if line is not _ABSENT and bytes(line)[:1] == b'"':
+            return Kind.SHIPPED, _text(line), _named(found)
     return Kind.OTHER, value, None
 
 
-def _inner(held: bytes) -> bytes:
-    """The bytes of a string, JSON that is none as it stands; null is a tombstone."""
+def _rejoined(value: bytes) -> str | None:
+    try:
+        return _request(value).line()
+    except msgspec.ValidationError:
+        return None
+
+
+def _inner(held: bytes) -> bytes | str:
+    """A string, or JSON that is none as it stands; null is a tombstone."""
     if held[:1] == b'"':
-        return _text(held).encode()
+        return _text(held)
     return b"" if held == b"null" else held
 
 
 def _named(found: _Object) -> str | None:
     for field in (found.host, found.hostname, found.machine):
-        held = bytes(field)
-        if held:
+        if field is not _ABSENT:
             try:
-                host = _host(held)
+                host = _host(field)
             except msgspec.ValidationError:
                 continue
             name = host.name if isinstance(host, _Host) else host

@@ -22,9 +22,10 @@ _AUDIT = "keystonemiddleware.audit"
 _ESCAPE = r"\\(?:[\\'\"nrt]|x[0-9a-f]{2}|u[0-9a-f]{4}|U00[0-9a-f]{6})"
 _STRING = rf"'(?:[^'\\\n]|{_ESCAPE})*+'|\"(?:[^\"\\\n]|{_ESCAPE})*+\""
 _HEAD = re.compile(
-    rf"Event type: ([^ ,]{{1,100}}), Context: (?:\{{(?:[^'\"{{}}]|{_STRING})*+\}}|None), Payload: (?={{)"
+    rf"Event type: ([A-Za-z0-9_.]{{1,100}}), Context: (?:\{{(?:[^'\"{{}}]|{_STRING})*+\}}|None), Payload: (?={{)"
 )
 _LITERAL = re.compile(rf"(?:[{{}}\[\](),: ]|{_STRING}|None|True|False|-?[0-9]{{1,20}}(?:\.[0-9]{{1,20}})?)*+")
+_UNLIKE_JSON = re.compile(r"[\"\\(]|None|True|False")
 
 
 def carries(logger: str) -> bool:
@@ -60,6 +61,11 @@ def _repr(message: str, stamp: Micros | None) -> Decoded:
     if head is None:
         return Rejected(RejectReason.BAD_LINE, "an audit event's line is cut or damaged")
     payload = message[head.end() :]
+    if _UNLIKE_JSON.search(payload) is None:  # then repr differs from JSON in its quotes alone
+        same = payload.replace("'", '"')
+        found = cadf.decode_message(f'{{"event_type":"{head[1]}","payload":{same}}}', stamp)
+        if not isinstance(found, Rejected):
+            return found
     if _LITERAL.fullmatch(payload) is None:
         return Rejected(RejectReason.BAD_LINE, "an audit event's payload is no literal, or cut")
     try:

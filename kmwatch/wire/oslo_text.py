@@ -42,6 +42,8 @@ def decode(line: str, zone: tzinfo, stamp: Micros | None) -> Decoded | None:
     Returns:
         The record, why there is none, or None if it is no line of oslo.log. Never raises.
     """
+    if line[4:5] != "-":
+        return None
     found = _line(line)
     if found is None:
         return _misfit() if _begin(line) else None

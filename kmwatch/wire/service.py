@@ -17,11 +17,10 @@ from typing import Final
 
 from msgspec import Struct
 
-from kmwatch.core.model import Micros
+from kmwatch.core.model import Flag, Micros
 from kmwatch.core.record import Decoded, Ignored, Note, Rejected, RejectReason, ServiceRecord, Slot
 from kmwatch.wire import notifier
 
-PATH_AMBIGUOUS: Final = "path_ambiguous"
 _CONTEXT = "barbican.api.middleware.context"
 _SECRETS = "barbican.api.controllers.secrets"
 _CONTROLLERS = "barbican.api.controllers"
@@ -176,6 +175,7 @@ def _end(message: str, at: Micros | None, who: Context) -> Decoded:
     if at is None:
         return _BAD_TIME
     path = _path(url, host)
+    sure = path is not None or url.startswith("http")  # else the line may be cut within the method
     return ServiceRecord(
         Slot.SERVICE_END,
         who.request_id,
@@ -184,13 +184,15 @@ def _end(message: str, at: Micros | None, who: Context) -> Decoded:
         who.global_request_id,
         who.user_id,
         who.project_id,
-        method=method,
-        path_raw=path,
-        status=status,
-        user_name=who.user_name,
-        project_name=who.project_name,
-        roles=who.roles,
-        flags=() if path is not None else (PATH_AMBIGUOUS,),
+        method if sure else None,
+        path,
+        status,
+        None,  # note
+        None,  # detail
+        who.user_name,
+        who.project_name,
+        who.roles,
+        () if path is not None else (Flag.PATH_AMBIGUOUS,),
     )
 
 
@@ -201,6 +203,9 @@ def _path(url: str, host: int) -> str | None:
     client's, so a second "/v1" anywhere makes either the true one. Every URL of the API has one; without it the
     line is cut, or of a deployment that we do not know. A cut line with the next one behind it is no better.
     """
+    start = url.find("/v1", host)
+    if url.find("/v1", start + 1) < 0 and url[start + 3 : start + 4] == "/" and "[" not in url:  # nearly every URL
+        return url[start:] if start > 0 else None
     found = _MOUNT.search(url)
     if found is None or found.start() < host or _MOUNT.search(url, found.end()) is not None or _is_glued(url):
         return None
@@ -244,9 +249,12 @@ def _note(note: Note, detail: str | None, at: Micros | None, who: Context) -> De
         who.global_request_id,
         who.user_id,
         who.project_id,
-        note=note,
-        detail=detail,
-        user_name=who.user_name,
-        project_name=who.project_name,
-        roles=who.roles,
+        None,  # method
+        None,  # path
+        None,  # status
+        note,
+        detail,
+        who.user_name,
+        who.project_name,
+        who.roles,
     )

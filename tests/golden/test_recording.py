@@ -17,6 +17,7 @@ import kmwatch.pipeline
 from kmwatch import assembly
 from kmwatch.clock import Clock
 from kmwatch.config.load import Loaded
+from kmwatch.config.settings import Settings
 from kmwatch.core.model import Kind
 from kmwatch.sources.file import FileSource
 from tests.golden import labelled
@@ -104,7 +105,7 @@ async def test_a_configuration_loaded_anew_gives_the_same_bytes(baseline: Replay
 async def test_the_size_of_slices_and_reads_is_irrelevant(
     baseline: Replayed, loaded: Loaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slice_: int, read: int
 ) -> None:
-    def files(paths: list[str], clock: Clock) -> FileSource:
+    def files(paths: list[str], clock: Clock, settings: Settings) -> FileSource:  # noqa: ARG001
         return FileSource(paths, clock=clock, lines=read)
 
     monkeypatch.setattr(kmwatch.pipeline, "SLICE", slice_)

@@ -10,7 +10,7 @@ from kmwatch.core.model import AuditEvent, Evidence, Kind
 from kmwatch.wire.cadf import decode
 from kmwatch.wire.recorded import unwrap
 from tests.golden.labelled import HERE, Label, read
-from tests.support.audit import balances, engine
+from tests.support.audit import balances, engine, step
 
 
 def heard(variant: str) -> tuple[dict[str, AuditEvent], list[Label]]:

@@ -16,7 +16,7 @@ from kmwatch.store.redact import KEPT_BYTES, redacted
 from kmwatch.wire.cadf import decode
 from kmwatch.wire.event import iso
 from kmwatch.wire.recorded import known, unwrap
-from tests.support.audit import RESPONSE, SECRET, cadf, engine, envelope, recorded_lines
+from tests.support.audit import RESPONSE, SECRET, cadf, engine, envelope, recorded_lines, step
 
 stamps = st.none() | st.integers(-(2**63), 2**63 - 1)
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=20)

@@ -16,6 +16,7 @@ from kmwatch.core.callermap import AllowEntry, CallerEntry, CallerMap, Decoy, Se
 from kmwatch.core.declaration import Declarations
 from kmwatch.core.detect import Detector
 from kmwatch.core.directory import Identities
+from kmwatch.core.expected import Expected
 from kmwatch.core.join import Join
 from kmwatch.core.model import (
     SECOND,
@@ -35,7 +36,6 @@ from kmwatch.core.model import (
     Target,
     Witness,
 )
-from kmwatch.core.expected import Expected
 from kmwatch.core.order import Order
 from kmwatch.core.record import AuditRecord, Decoded, Slot
 from kmwatch.core.rules.base import Case, Settings
@@ -202,11 +202,12 @@ def settings(threshold: int = 3, window: Micros = 60 * SECOND, rollup: Micros = 
     return Settings(threshold, window, Severity.HIGH, Mode.ENFORCE, rollup)
 
 
-def engine(
+def engine(  # noqa: PLR0913  (every part that tests vary)
     declarations: Declarations | None = None,
     *,
     lateness: Micros = 10 * SECOND,
     settle: Micros = 30 * SECOND,
+    expected: Expected | None = None,
     open_joins: int = 1000,
     waiting: int = 100_000,
     keys: int = 1000,
@@ -215,7 +216,7 @@ def engine(
     """An engine without memory."""
     account = Account()
     detector = Detector(declarations or declared(), rules or {}, keys, account, proxy_expected=False)
-    join = Join(Expected(BOTH, settle=settle), open_joins)
+    join = Join(Expected(BOTH, settle=settle) if expected is None else expected, open_joins)
     return Engine(join, Order(waiting), Watermark(lateness), detector, account)
 
 

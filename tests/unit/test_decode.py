@@ -2,11 +2,24 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
+from datetime import UTC
 from pathlib import Path
+from typing import get_args
+from zoneinfo import ZoneInfo
 
 import pytest
 
-from kmwatch.core.record import AccessRecord, AuditRecord, Decoded, Ignored, Rejected, RejectReason, Slot
+from kmwatch.config.sources import Form
+from kmwatch.core.record import (
+    AccessRecord,
+    AuditRecord,
+    Decoded,
+    Ignored,
+    Rejected,
+    RejectReason,
+    ServiceRecord,
+    Slot,
+)
 from kmwatch.sources.file import find
 from kmwatch.wire.cadf import MAX_BYTES
 from kmwatch.wire.decode import FORMS, Options, Reader
@@ -25,6 +38,10 @@ UWSGI = (
 )
 COMBINED = b'127.0.0.1 - - [23/Nov/2026:20:58:41 +0000] "GET /v1/quotas HTTP/1.1" 200 88 "-" "curl"'
 LINES = [HAPROXY, UWSGI, COMBINED]
+SERVICE = (
+    b"2026-11-23 20:47:51.606 32595 INFO barbican.api.middleware.context [None req-a5f4c297-aef2-4ab4-814f-b8dc78ab301e"
+    b" user project - - default default] Processed request: 200 OK - GET http://127.0.0.1:19313/v1/quotas"
+)
 SYSLOG = b"<142>Nov 23 20:48:04 ctl01 some-tag[1]: "
 reader = Reader()
 
@@ -158,10 +175,33 @@ def test_a_servers_noise_is_no_request(line: bytes) -> None:
 
 def test_a_form_that_is_named_is_the_only_one_tried() -> None:
     for form in FORMS:
-        for own, line in zip(("haproxy", "uwsgi", "combined"), LINES, strict=True):
+        for own, line in zip(("haproxy", "uwsgi", "combined", "oslo_text"), [*LINES, SERVICE], strict=True):
             got = read(line, form=form)
-            assert isinstance(got, AccessRecord) == (form in (own, f"{own}_proxy")), (form, got)
+            assert isinstance(got, AccessRecord | ServiceRecord) == (form in (own, f"{own}_proxy")), (form, got)
+            assert isinstance(got, Rejected) == (form not in (own, f"{own}_proxy"))
         assert isinstance(read(json.dumps(cadf()).encode(), form=form), AuditRecord) == (form == "cadf")
+
+
+def test_the_configuration_names_the_forms_there_are() -> None:
+    assert sorted(get_args(Form)) == sorted(FORMS)
+
+
+def test_the_service_log_is_told_by_itself_with_framing_and_without() -> None:
+    plain = read(SERVICE)
+    assert isinstance(plain, ServiceRecord)
+    assert plain.path_raw == "/v1/quotas"
+    for frame in (SYSLOG, b" ", SYSLOG + b" ", b"2026-11-23T20:47:51.7+00:00 ctl01 barbican-api: "):
+        assert read(frame + SERVICE + b"\r\n") == plain
+    wrapped = json.dumps({"schema": None, "payload": json.dumps({"log": SERVICE.decode() + "\n"})}).encode()
+    assert read(wrapped) == plain
+
+
+@pytest.mark.parametrize("line", [SERVICE, UWSGI, HAPROXY])
+def test_a_stamp_without_a_zone_is_of_the_zone_that_is_configured(line: bytes) -> None:
+    here, there = read(line, zone=UTC), read(line, zone=ZoneInfo("Asia/Tokyo"))
+    assert isinstance(here, AccessRecord | ServiceRecord)
+    assert isinstance(there, AccessRecord | ServiceRecord)
+    assert here.observed_time - there.observed_time == 9 * 3600 * 1_000_000
 
 
 def test_a_web_server_in_front_is_a_proxy_where_that_is_configured() -> None:
@@ -191,7 +231,7 @@ def test_raw_bytes_of_clients_hide_nothing() -> None:
 def test_no_recorded_line_is_rejected(path: Path) -> None:
     got = [reader.decode(*unwrap(line + b"\n")) for line in path.read_bytes().split(b"\n")[:-1]]
     assert not [one for one in got if isinstance(one, Rejected)]
-    assert any(isinstance(one, AccessRecord) for one in got)
+    assert any(isinstance(one, AccessRecord | ServiceRecord | AuditRecord) for one in got)
 
 
 def test_shippers_lines_give_what_the_plain_ones_give() -> None:

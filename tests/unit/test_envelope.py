@@ -24,7 +24,21 @@ LINE = "a line \u00e9"
     ],
 )
 def test_a_shippers_line_is_taken_out_of_its_envelope(shipped: object, host: str | None) -> None:
-    assert peel(json.dumps(shipped).encode()) == (Kind.SHIPPED, LINE.encode(), host)
+    assert peel(json.dumps(shipped).encode()) == (Kind.SHIPPED, LINE, host)
+
+
+def test_a_line_of_uwsgi_that_kolla_has_parsed_is_put_together_again() -> None:
+    parsed = {
+        "Pid": "1", "App": "0", "Req": "3/3", "Address": "127.0.0.1", "User": "", "Vars": "30", "Bytes": "546",
+        "Timestamp": "Mon Nov 23 20:48:03 2026", "Payload": "GET /v1/quotas => generated 87 bytes",
+        "Hostname": "ctl01", "programname": "barbican-api-uwsgi",
+    }  # fmt: skip
+    line = (
+        "[pid: 1|app: 0|req: 3/3] 127.0.0.1 () {30 vars in 546 bytes} [Mon Nov 23 20:48:03 2026] "
+        "GET /v1/quotas => generated 87 bytes"
+    )
+    assert peel(json.dumps(parsed).encode()) == (Kind.SHIPPED, line, "ctl01")
+    assert peel(b'{"App": "0", "Payload": "whole"}') == (Kind.SHIPPED, "whole", None)
 
 
 def test_connects_payload_may_be_an_object() -> None:
@@ -55,8 +69,9 @@ def test_a_notification_is_no_envelope() -> None:
 def test_what_clients_wrote_cannot_make_an_envelope_unreadable() -> None:
     kind, inner, _ = peel(b'{"message": "a\xff\x01\\ud800b"}')
     assert kind is Kind.SHIPPED
-    assert inner.startswith(b"a\xef\xbf\xbd\x01")
-    assert inner.endswith(b"b")
+    assert isinstance(inner, str)
+    assert inner.startswith("a\ufffd\x01")
+    assert inner.endswith("b")
 
 
 @pytest.mark.parametrize("value", [b"{", b"{]", b"[1]", b"{" * 100_000, b'{"message": "x"'])

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kmwatch.core.model import Secret
+from kmwatch.core.model import Acl, Secret
 from kmwatch.inventory.files import read_file
 from kmwatch.inventory.rows import InventoryError, Snapshot
 
@@ -49,7 +49,7 @@ def test_a_table_is_an_inventory_with_lists_in_cells_and_empty_cells_absent(tmp_
     assert found.secrets == (
         Secret(
             ID, 'lb, "key"', "opaque", "p", "c", False, ("c1", "c2"),  # noqa: FBT003
-            expires=EXPIRES, project_access=False, readers=("u1", "u2"),
+            expires=EXPIRES, acl=Acl(project_access=False, users=("u1", "u2")),
         ),
         Secret("2", deleted=True),
     )  # fmt: skip
@@ -63,9 +63,7 @@ def test_the_clients_table_is_read_by_its_own_column_names(tmp_path: Path) -> No
 def test_json_lines_tell_of_expiry_and_access(tmp_path: Path) -> None:
     line = f'{{"id": "{ID}", "created_at": "2026-11-23 20:47:52.664796", "expiration": "2027-03-31 12:00:00",'
     found = read(tmp_path, line + ' "project_access": true, "acl_users": ["u"], "plugin_name": "p"}\n')
-    assert found.secrets == (
-        Secret(ID, created=CREATED, expires=EXPIRES, project_access=True, readers=("u",), plugin="p"),
-    )
+    assert found.secrets == (Secret(ID, created=CREATED, expires=EXPIRES, acl=Acl(users=("u",)), plugin="p"),)
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,5 @@
+"""The join by request id: what several records tell of one request is one event (kmwatch.core.join)."""
+
 from __future__ import annotations
 
 from itertools import permutations
@@ -6,90 +8,127 @@ import pytest
 from msgspec.structs import replace
 
 from kmwatch.core.event import event_id
-from kmwatch.core.join import Join, Joined
-from kmwatch.core.model import SECOND, Evidence, Kind, Outcome
-from kmwatch.core.record import AuditRecord, Slot
-from tests.support.audit import BOTH, START, balances, engine, halves, merge, record
+from kmwatch.core.expected import AUDITED, Expected
+from kmwatch.core.join import Joined
+from kmwatch.core.model import MINUTE, SECOND, Evidence, Kind, Outcome
+from kmwatch.core.record import Slot
+from tests.support.audit import BOTH, START, balances, engine, halves, merge, record, step
+from tests.support.joining import Joining
 
 SETTLE = 30 * SECOND
-
-
-def join(limit: int = 1000, *, proxy_expected: bool = False) -> Join:
-    return Join(BOTH, SETTLE, limit, proxy_expected=proxy_expected)
+LINGER = 10 * MINUTE
+PROXIED = Expected(AUDITED | Slot.PROXY)
 
 
 def test_request_and_response_make_one_event_in_either_order() -> None:
     events = []
-    for first, second in permutations(halves()):
-        parts = join()
-        assert parts.add(first, "a", late=False) == (Joined.WAITING, None)
-        became, closed = parts.add(second, "b", late=False)
-        assert became is Joined.COMPLETE
-        assert closed is not None
-        assert sorted(closed.streams) == ["a", "b"]
-        events.append(closed.event)
+    for first, second in permutations(halves(took=0)):
+        parts = Joining()
+        assert parts.add(first, "a") is Joined.WAITING
+        assert parts.told == []
+        assert parts.add(second, "b") is Joined.COMPLETE
+        (told,) = parts.told
+        assert sorted(told.streams) == ["a", "b"]
+        assert (told.early, told.before, told.again) == (False, None, False)
+        events.append(told.event)
     assert events[0] == events[1]
     assert (events[0].event_id, events[0].evidence, events[0].flags) == ("api:req-1", Evidence.COMPLETE, ())
     assert (events[0].event_time, events[0].outcome) == (START, Outcome.SUCCESS)
 
 
+def test_whichever_half_arrives_first_the_event_is_the_same() -> None:
+    events = []
+    for first, second in permutations(halves(took=5 * SECOND)):
+        made = engine()
+        events += [judged.event for judged in merge([step(made, [("a", first), ("b", second)]), made.flush()]).judged]
+    assert len(events) == 2
+    assert events[0] == events[1]
+    assert events[0].flags == ()
+
+
 def test_a_record_that_is_both_halves_is_an_event_at_once() -> None:
-    became, closed = join().add(record(), "a", late=False)
-    assert became is Joined.COMPLETE
-    assert closed is not None
-    assert closed.event.evidence is Evidence.COMPLETE
+    parts = Joining()
+    assert parts.add(record()) is Joined.COMPLETE
+    assert parts.last.evidence is Evidence.COMPLETE
 
 
 def test_the_same_record_again_is_a_duplicate_before_and_after_the_close() -> None:
     request, response = halves()
-    parts = join()
-    parts.add(request, "a", late=False)
-    assert parts.add(request, "b", late=False) == (Joined.DUPLICATE, None)
-    parts.add(response, "a", late=False)
-    assert parts.add(response, "b", late=False) == (Joined.DUPLICATE, None)
-    assert parts.add(request, "b", late=True) == (Joined.DUPLICATE, None)
-    assert parts.open == {}
+    parts = Joining()
+    parts.add(request, "a")
+    assert parts.add(request, "b") is Joined.DUPLICATE
+    parts.add(response, "a")
+    assert parts.add(response, "b") is Joined.DUPLICATE
+    assert parts.add(request, "b") is Joined.DUPLICATE
+    assert (parts.join.open, len(parts.told)) == ({}, 1)
 
 
 def test_a_request_whose_response_never_comes_closes_when_its_time_is_over() -> None:
-    parts = join()
-    parts.add(record(1, Slot.CADF_REQUEST), "a", late=False)
-    assert parts.expire(START + SETTLE - 1) == []
-    (closed,) = parts.expire(START + SETTLE)
-    event = closed.event
+    parts = Joining()
+    parts.add(record(1, Slot.CADF_REQUEST))
+    assert parts.due(START + SETTLE - 1) == []
+    (told,) = parts.due(START + SETTLE)
+    event = told.event
     assert (event.outcome, event.status, event.failure) == (Outcome.UNKNOWN, None, None)
     assert (event.kind, event.evidence, event.flags) == (Kind.RETRIEVAL, Evidence.PARTIAL, ("response_missing",))
+    assert (parts.join.timed_out, parts.join.unanswered) == (1, 1)
 
 
 def test_a_response_alone_still_tells_all() -> None:
-    parts = join()
-    parts.add(record(1, Slot.CADF_RESPONSE), "a", late=False)
-    (closed,) = parts.flush()
-    assert (closed.event.outcome, closed.event.event_time) == (Outcome.SUCCESS, START)
-    assert closed.event.flags == ("request_missing",)
+    parts = Joining()
+    parts.add(record(1, Slot.CADF_RESPONSE))
+    (told,) = parts.flush()
+    assert (told.event.outcome, told.event.event_time) == (Outcome.SUCCESS, START)
+    assert told.event.flags == ("request_missing",)
+    assert parts.join.unanswered == 0
 
 
 def test_a_late_response_makes_the_event_anew_from_all_that_was_seen() -> None:
     request, response = halves()
-    parts = join()
-    parts.add(request, "a", late=False)
-    parts.flush()
-    became, closed = parts.add(response, "a", late=True)
-    assert became is Joined.LATE_PART
-    assert closed is not None
-    assert closed.event.event_id == event_id(request.key)
-    assert (closed.event.outcome, closed.event.flags) == (Outcome.SUCCESS, ("late",))
-    for again in (request, response):
-        assert parts.add(again, "a", late=True) == (Joined.DUPLICATE, None)
+    parts = Joining()
+    parts.add(request, "a")
+    (unanswered,) = parts.due(START + SETTLE)
+    assert parts.add(response, "b") is Joined.LATE_PART
+    told = parts.told[-1]
+    assert told.event.event_id == event_id(request.key)
+    assert (told.event.outcome, told.event.flags) == (Outcome.SUCCESS, ("late",))
+    assert (told.before, told.again, told.streams) == (unanswered.event, True, ("b",))
 
 
-def test_a_late_request_adds_nothing_to_what_its_response_said() -> None:
+def test_a_response_that_comes_when_its_request_is_forgotten_makes_an_event_all_the_same() -> None:
     request, response = halves()
-    parts = join()
-    parts.add(response, "a", late=False)
+    parts = Joining()
+    parts.add(request)
+    parts.due(START + SETTLE + LINGER)
+    assert parts.join.lingering == {}
+    assert parts.add(response) is Joined.LATE_PART
+    assert parts.last.event_id == event_id(request.key)
+    assert (parts.last.outcome, parts.last.flags) == (Outcome.SUCCESS, ("late",))
+    for again in (request, response):
+        assert parts.add(again) is Joined.DUPLICATE
+
+
+def test_a_late_request_completes_what_its_response_said() -> None:
+    request, response = halves()
+    parts = Joining()
+    parts.add(response, "a")
+    (first,) = parts.due(START + 2 * SETTLE)
+    assert parts.add(request, "a") is Joined.LATE_PART
+    told = parts.told[-1]
+    assert (told.event.flags, told.event.evidence) == (("late",), Evidence.COMPLETE)
+    assert (told.before, told.again) == (first.event, True)
+    assert told.event.outcome is first.event.outcome
+    assert parts.add(request, "a") is Joined.DUPLICATE
+
+
+def test_a_late_request_adds_nothing_to_what_its_response_said_once_that_is_forgotten() -> None:
+    request, response = halves()
+    parts = Joining()
+    parts.add(response)
     parts.flush()
-    assert parts.add(request, "a", late=True) == (Joined.LATE_PART, None)
-    assert parts.add(request, "a", late=True) == (Joined.DUPLICATE, None)
+    assert parts.add(request) is Joined.DUPLICATE
+    assert parts.add(request) is Joined.DUPLICATE
+    assert len(parts.told) == 1
 
 
 def test_contradicting_copies_give_the_same_event_in_any_order() -> None:
@@ -97,12 +136,11 @@ def test_contradicting_copies_give_the_same_event_in_any_order() -> None:
     copies = [request, replace(request, path_raw="/v1/secrets/other/payload"), record(1, Slot.CADF_RESPONSE)]
     events = set()
     for order in ((0, 1, 2), (1, 0, 2)):
-        parts = join()
-        closed = None
+        parts = Joining()
         for number in order:
-            _, closed = parts.add(copies[number], "a", late=False)
-        assert closed is not None
-        events.add(closed.event)
+            parts.add(copies[number])
+        (told,) = parts.told
+        events.add(told.event)
     (event,) = events
     assert (event.evidence, event.flags) == (Evidence.CONTRADICTORY, ("conflicting_duplicate",))
     assert event.target.id != "other"  # the response's word counts
@@ -113,20 +151,18 @@ def test_contradicting_responses_are_flagged_and_the_least_counts() -> None:
     second = record(1, Slot.CADF_RESPONSE, status=403)
     seen = set()
     for copies in permutations((first, second)):
-        parts = join()
+        parts = Joining()
         for copy in copies:
-            parts.add(copy, "a", late=False)
-        (closed,) = parts.flush()
-        seen.add(closed.event)
+            parts.add(copy)
+        (told,) = parts.flush()
+        seen.add(told.event)
     (event,) = seen
     assert "conflicting_duplicate" in event.flags
 
 
 def test_copies_beyond_a_few_add_nothing() -> None:
-    parts = join()
-    became = [
-        parts.add(replace(record(1, Slot.CADF_REQUEST), action=f"read/{n}"), "a", late=False)[0] for n in range(20)
-    ]
+    parts = Joining()
+    became = [parts.add(replace(record(1, Slot.CADF_REQUEST), action=f"read/{n}")) for n in range(20)]
     assert became.count(Joined.WAITING) == 8
     assert became.count(Joined.DUPLICATE) == 12
 
@@ -134,71 +170,83 @@ def test_copies_beyond_a_few_add_nothing() -> None:
 @pytest.mark.parametrize("field", ["path_raw", "action"])
 def test_halves_that_disagree_are_flagged(field: str) -> None:
     request, response = halves()
-    parts = join()
-    parts.add(replace(request, **{field: "/other"}), "a", late=False)
-    _, closed = parts.add(response, "a", late=False)
-    assert closed is not None
-    assert closed.event.flags == ("phases_disagree",)
+    parts = Joining()
+    parts.add(replace(request, **{field: "/other"}))
+    parts.add(response)
+    assert parts.last.flags == ("phases_disagree",)
 
 
 def test_too_many_open_requests_close_the_oldest_counted() -> None:
-    parts = join(limit=2)
-    for number in (3, 1, 2):
-        parts.add(record(number, Slot.CADF_REQUEST, at=START + number), "a", late=False)
-    (closed,) = parts.expire(None)
-    assert closed.event.event_id == "api:req-1"
-    assert (parts.evicted, sorted(parts.open)) == (1, ["req-2", "req-3"])
+    parts = Joining(limit=2)
+    for number in (1, 2, 3):
+        parts.add(record(number, Slot.CADF_REQUEST, at=START + number))
+    (told,) = parts.crowd()
+    assert told.event.event_id == "api:req-1"
+    assert (parts.join.evicted, sorted(parts.join.open)) == (1, ["req-2", "req-3"])
+    assert parts.add(record(1, Slot.CADF_RESPONSE, at=START + 1)) is Joined.LATE_PART  # what was evicted still lingers
+
+
+def test_too_many_that_linger_are_forgotten_oldest_first_counted() -> None:
+    parts = Joining(limit=2)
+    for number in (1, 2, 3):
+        parts.add(record(number, Slot.CADF_REQUEST, at=START + number))
+    parts.due(START + SETTLE + 3)
+    assert parts.crowd() == []
+    assert (parts.join.evicted, sorted(parts.join.lingering)) == (1, ["req-2", "req-3"])
 
 
 def test_the_oldest_open_request_is_the_one_whose_first_record_was_made_first() -> None:
-    parts = join()
-    assert parts.oldest() is None
-    parts.add(record(1, Slot.CADF_RESPONSE, at=START, took=5 * SECOND), "a", late=False)
-    parts.add(record(2, Slot.CADF_REQUEST, at=START + SECOND), "a", late=False)
-    assert parts.oldest() == START + SECOND
+    parts = Joining()
+    parts.add(record(2, Slot.CADF_REQUEST, at=START + SECOND))
+    parts.add(record(1, Slot.CADF_RESPONSE, at=START, took=5 * SECOND))
+    assert parts.join.next == START + SECOND + SETTLE
+    (told,) = parts.due(START + SECOND + SETTLE)
+    assert told.event.event_id == "api:req-2"
+    assert parts.join.next == START + 5 * SECOND + SETTLE
 
 
-def test_a_response_made_after_the_settle_time_is_late_whether_or_not_its_request_was_closed_yet() -> None:
-    request, response = halves(took=SETTLE + 1)
-    punctual = halves(took=SETTLE)[1]
-    parts = join()
-    parts.add(request, "a", late=False)
-    became, closed = parts.add(response, "b", late=False)
-    assert became is Joined.LATE_PART
-    assert closed is not None
-    assert (closed.event.flags, closed.streams) == (("late",), ("b",))
-    (unanswered,) = parts.expire(None)
+def test_a_response_made_when_the_settle_time_is_over_is_late_whether_or_not_time_has_passed_since() -> None:
+    request, response = halves(took=SETTLE)
+    punctual = halves(took=SETTLE - 1)[1]
+    parts = Joining()
+    parts.add(request, "a")
+    assert parts.add(response, "b") is Joined.LATE_PART
+    unanswered, answered = parts.told
     assert (unanswered.event.flags, unanswered.streams) == (("response_missing",), ("a",))
-    other = join()
-    other.add(request, "a", late=False)
-    assert other.add(punctual, "b", late=False)[0] is Joined.COMPLETE
+    assert (answered.event.flags, answered.streams) == (("late",), ("b",))
+    other = Joining()
+    other.add(request, "a")
+    assert other.add(punctual, "b") is Joined.COMPLETE
+    assert other.last.flags == ()
 
 
 def test_an_address_that_a_proxy_log_should_prove_is_flagged() -> None:
-    _, closed = join(proxy_expected=True).add(record(), "a", late=False)
-    assert closed is not None
-    assert closed.event.flags == ("address_unproven",)
+    parts = Joining(PROXIED)
+    assert parts.add(record()) is Joined.WAITING
+    (told,) = parts.flush()[-1:]
+    assert told.event.flags == ("address_unproven", "proxy_log_missing")
 
 
 def test_every_record_is_credited_to_the_stream_it_came_from() -> None:
     made = engine()
     request, response = halves()
     other = halves(2)
-    batch: list[tuple[str, AuditRecord]] = [("a", request), ("b", response), ("b", request), ("c", other[0])]
-    step(made, batch)
+    later = record(9, at=START + 20 * SECOND)
+    step(made, [("a", request), ("b", response), ("b", request), ("c", other[0]), ("d", later)], ("a", "b", "c"))
     streams = made.account.streams
     assert {name: (s.consumed, s.joined, s.duplicate, s.waiting) for name, s in streams.items()} == {
         "a": (1, 1, 0, 0),
         "b": (2, 1, 1, 0),
-        "c": (1, 0, 0, 1),
+        "c": (1, 0, 0, 1),  # for its response
+        "d": (1, 0, 0, 1),  # for its time
     }
     assert balances(made)
     made.flush()
     assert balances(made)
-    assert streams["c"].joined == 1
+    assert (streams["c"].joined, streams["d"].joined) == (1, 1)
 
 
-def test_an_unanswered_request_and_its_late_answer_are_two_events_of_one_id_in_the_account() -> None:
+def test_an_unanswered_request_and_its_late_answer_are_one_event_told_twice() -> None:
     made = engine(settle=12 * SECOND)
     request, response = halves(1, took=40 * SECOND)
     outs = []
@@ -209,28 +257,30 @@ def test_an_unanswered_request_and_its_late_answer_are_two_events_of_one_id_in_t
     assert balances(made)
     told = [judged.event.outcome for judged in out.judged if judged.event.event_id == "api:req-1"]
     assert told == [Outcome.UNKNOWN, Outcome.SUCCESS]
-    assert made.account.events_made == made.account.events_evaluated == 3
+    assert made.account.events_made == made.account.events_evaluated == 2, "told again, it is still one event"
 
 
-def test_a_late_request_is_credited_though_it_makes_no_event() -> None:
+@pytest.mark.parametrize("after", [MINUTE, 2 * LINGER])
+def test_a_late_request_is_credited_whether_or_not_it_makes_the_event_anew(after: int) -> None:
     made = engine()
     request, response = halves()
-    step(made, [("a", response), ("a", record(2, BOTH, at=START + 60 * SECOND))])
-    out = step(made, [("b", record(3, BOTH, at=START + 60 * SECOND)), ("a", request)])
-    assert out.tally.late == 1
-    assert made.account.streams["a"].joined == 3
+    outs = [step(made, [("a", response), ("a", record(2, BOTH, at=START + after))])]
+    outs.append(step(made, [("b", record(3, BOTH, at=START + after)), ("a", request)]))
+    outs.append(step(made, [("a", record(4, BOTH, at=START + after + MINUTE))], ("b",)))
+    outs.append(made.flush())
+    assert sum(out.tally.late for out in outs) == 1
+    assert (made.account.streams["a"].joined, made.account.streams["a"].duplicate) in {(4, 0), (3, 1)}
+    told = [judged.again for judged in merge(outs).judged if judged.event.event_id == "api:req-1"]
+    assert told == ([False, True] if after < LINGER else [False])
     assert balances(made)
 
 
 def test_a_request_began_when_its_first_record_was_made_whichever_came_first() -> None:
-    parts = Join(7, SETTLE, 1000)  # as if a third witness were expected
+    made = engine(expected=Expected(AUDITED | Slot.SERVICE_NOTE, settle=SETTLE))  # as if a third witness were expected
     request, response = halves(took=5 * SECOND)
-    parts.add(response, "a", late=False)
-    assert parts.oldest() == START + 5 * SECOND
-    parts.add(request, "a", late=True)
-    assert parts.oldest() == START
-    (closed,) = parts.flush()
-    assert (closed.event.observed_time, closed.event.flags) == (START, ("late",))
+    outs = [step(made, [("a", response), ("b", request)]), step(made, [("a", record(2, at=START + MINUTE))], ("b",))]
+    (told,) = merge(outs).judged
+    assert (told.event.observed_time, told.event.flags) == (START + SETTLE, ())
 
 
 @pytest.mark.parametrize(
@@ -238,6 +288,6 @@ def test_a_request_began_when_its_first_record_was_made_whichever_came_first() -
     [("success", Outcome.SUCCESS), ("failure", Outcome.FAILURE), ("pending", Outcome.UNKNOWN), ("", Outcome.UNKNOWN)],
 )
 def test_without_a_status_the_audit_events_own_outcome_counts(said: str, outcome: Outcome) -> None:
-    _, closed = join().add(replace(record(), status=None, outcome=said), "a", late=False)
-    assert closed is not None
-    assert (closed.event.outcome, closed.event.status, closed.event.failure) == (outcome, None, None)
+    parts = Joining()
+    parts.add(replace(record(), status=None, outcome=said))
+    assert (parts.last.outcome, parts.last.status, parts.last.failure) == (outcome, None, None)

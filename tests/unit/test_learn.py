@@ -22,7 +22,7 @@ from kmwatch.core.learn.history import History
 from kmwatch.core.learn.place import clusters, networks
 from kmwatch.core.learn.propose import Proposal, propose
 from kmwatch.core.match import match
-from kmwatch.core.model import HOUR, MINUTE, AuditEvent, Initiator, Kind, Secret
+from kmwatch.core.model import HOUR, MINUTE, Acl, AuditEvent, Initiator, Kind, Secret
 from kmwatch.learn.render import render
 from tests.support.declared import NOON, event
 
@@ -99,7 +99,7 @@ INVENTORY = (
     *(Secret(f"app-{n}", f"app-{n:08}", "opaque", "id-web", "id-alice") for n in range(30)),
     *(Secret(f"vol-{who}", f"volume-{n:08}", "symmetric", "id-web", f"id-{who}") for n, who in enumerate(NAMES)),
     Secret("odd", "\x1b[2J", "opaque", "id-web", "id-alice"),
-    Secret("private", "app-99999999", "opaque", "id-web", "id-alice", project_access=False, readers=("id-bob",)),
+    Secret("private", "app-99999999", "opaque", "id-web", "id-alice", acl=Acl(project_access=False, users=("id-bob",))),
 )
 PROJECTS = {"octavia": "id-service", "bob": "id-pay"}
 

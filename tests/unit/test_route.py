@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kmwatch.core.event import audit_event
+from kmwatch.core.expected import Expected
 from kmwatch.core.model import AuditEvent, Kind, Outcome
 from kmwatch.core.route import Route, Verb, route
 from tests.support.audit import SECRET, record
@@ -78,7 +79,7 @@ NOT_SERVED = [
 
 def seen(path: str, status: int, action: str = "read") -> AuditEvent:
     whole = record(path=path.replace("{id}", ID), status=status, action=action)
-    return audit_event([whole], whole.slot, proxy_expected=False, late=False)
+    return audit_event([whole], whole.slot, Expected(), whole.observed_time, late=False)
 
 
 @pytest.mark.parametrize("path", SERVED_AS_PAYLOAD)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from msgspec import msgpack
 
-from kmwatch.core.model import HOUR, SECOND, Finding
+from kmwatch.core.model import HOUR, MINUTE, SECOND, Finding
 from kmwatch.core.record import AuditRecord, Slot
 from kmwatch.core.state import Memory, Row
 from kmwatch.core.step import Engine
-from tests.support.audit import BOTH, DECOY, START, balances, engine, halves, record, settings
+from tests.support.audit import BOTH, DECOY, START, balances, engine, halves, record, settings, step
 
 RULES = {"KMW-005": settings(3, 60 * SECOND), "KMW-013": settings(3, 60 * SECOND), "KMW-015": settings(2, HOUR)}
 Batch = list[tuple[str, AuditRecord]]
@@ -90,7 +90,8 @@ def test_it_equals_a_continuous_one_under_the_pressure_of_a_low_limit_too() -> N
 def test_nothing_is_written_twice() -> None:
     made = engine()
     memory = Memory(made)
-    step(made, [("a", record(1, Slot.CADF_REQUEST)), ("a", record(2, BOTH))])
+    later = record(3, at=START + 20 * SECOND)
+    step(made, [("a", record(1, Slot.CADF_REQUEST)), ("a", record(2, BOTH)), ("a", later)])
     first = memory.changes()
     assert {row.kind for row in first} >= {"open", "wait", "closed", "meta"}
     assert [row.kind for row in memory.changes()] == ["meta"]
@@ -99,24 +100,40 @@ def test_nothing_is_written_twice() -> None:
 def test_what_is_over_is_deleted() -> None:
     made, rows = engine(), Rows()
     memory = Memory(made)
-    request, response = halves()
+
+    def stored() -> tuple[int, int]:
+        rows.write(memory.changes())
+        return len(rows.of("open")), len(rows.of("wait"))
+
+    request, response = halves(1, took=15 * SECOND)
     step(made, [("a", request)])
-    rows.write(memory.changes())
-    assert len(rows.of("open")) == 1
+    assert stored() == (0, 1)
     step(made, [("a", response)])
-    rows.write(memory.changes())
-    assert (len(rows.of("open")), len(rows.of("wait"))) == (0, 1)
+    assert stored() == (1, 1)
     step(made, [("a", record(9, at=START + HOUR))])
+    assert stored() == (0, 1)
+
+
+def test_a_request_that_lingers_is_kept_until_nothing_late_is_taken_any_more() -> None:
+    made, rows = engine(), Rows()
+    memory = Memory(made)
+    for number, at in enumerate((0, MINUTE, 9 * MINUTE)):
+        slot = Slot.CADF_REQUEST if number == 0 else BOTH
+        step(made, [("a", record(number, slot, at=START + at))])
+        rows.write(memory.changes())
+    assert (list(made.join.open), list(made.join.lingering)) == ([], ["req-0"])
+    assert [row.key for row in rows.of("open")] == ["req-0"]
+    step(made, [("a", record(9, at=START + 12 * MINUTE))])
     rows.write(memory.changes())
-    assert (len(rows.of("open")), len(rows.of("wait"))) == (0, 1)
+    assert (list(made.join.lingering), rows.of("open")) == ([], [])
 
 
 def test_a_request_open_in_two_commits_is_written_with_all_its_records() -> None:
     made, rows = engine(), Rows()
     memory = Memory(made)
-    step(made, [("a", record(1, Slot.CADF_REQUEST))])
+    step(made, [("a", record(1, Slot.CADF_REQUEST)), ("a", record(8, at=START + 11 * SECOND))])
     rows.write(memory.changes())
-    step(made, [("b", record(1, Slot.CADF_REQUEST, path="/v1/secrets/other"))])
+    step(made, [("b", record(1, Slot.CADF_REQUEST, path="/v1/secrets/other"))], ("a",))
     rows.write(memory.changes())
     other = engine()
     Memory(other).restore(rows.read())
@@ -124,11 +141,26 @@ def test_a_request_open_in_two_commits_is_written_with_all_its_records() -> None
     assert (len(request.records), sorted(request.streams)) == (2, ["a", "b"])
 
 
-def test_a_late_answer_and_the_unanswered_request_wait_side_by_side_over_a_restart() -> None:
+def test_a_late_answer_finds_the_unanswered_request_over_a_restart() -> None:
     made, rows = engine(settle=12 * SECOND), Rows()
     memory = Memory(made)
     request, response = halves(1, took=40 * SECOND)
-    made.watermark.expect(["a", "b"])  # and b says nothing, so all events wait
+    (unanswered,) = step(made, [("a", request), ("a", record(2, at=START + 23 * SECOND))]).judged
+    rows.write(memory.changes())
+    other = engine(settle=12 * SECOND)
+    Memory(other).restore(rows.read())
+    step(other, [("a", response)])
+    told = [unanswered, *other.flush().judged]
+    assert [judged.event.outcome for judged in told if judged.event.event_id == "api:req-1"] == ["unknown", "success"]
+    assert [judged.again for judged in told if judged.event.event_id == "api:req-1"] == [False, True]
+    assert balances(other)
+
+
+def test_records_that_wait_for_their_time_wait_on_over_a_restart() -> None:
+    made, rows = engine(settle=12 * SECOND), Rows()
+    memory = Memory(made)
+    request, response = halves(1, took=40 * SECOND)
+    made.watermark.expect(["a", "b"])  # and b says nothing, so all records wait
     step(made, [("a", request), ("a", response)])
     rows.write(memory.changes())
     other = engine(settle=12 * SECOND)
@@ -140,46 +172,55 @@ def test_a_late_answer_and_the_unanswered_request_wait_side_by_side_over_a_resta
 def test_a_duplicate_is_known_after_a_restart() -> None:
     made, rows = engine(), Rows()
     memory = Memory(made)
-    step(made, [("a", record())])
+    step(made, [("a", record()), ("a", record(2, at=START + MINUTE))])
     rows.write(memory.changes())
     other = engine()
     Memory(other).restore(rows.read())
-    step(other, [("b", record())])
+    step(other, [("b", record())], ("a",))
+    other.flush()
     assert other.account.streams["b"].duplicate == 1
 
 
-def test_memory_of_closed_requests_is_bounded_in_the_store_too() -> None:
-    made, rows = engine(), Rows()
+def spaced(number: int) -> AuditRecord:
+    """One request a minute, so that each lets the one before it become an event."""
+    return record(number, at=START + number * MINUTE)
+
+
+def few_closed() -> Engine:
+    made = engine()
     made.join.closed._generation = 10
+    return made
+
+
+def test_memory_of_closed_requests_is_bounded_in_the_store_too() -> None:
+    made, rows = few_closed(), Rows()
     memory = Memory(made)
     for number in range(100):
-        step(made, [("a", record(number, at=START + number))])
+        step(made, [("a", spaced(number))])
         rows.write(memory.changes())
         if number % 7 == 3:
-            made = engine()
-            made.join.closed._generation = 10
+            made = few_closed()
             memory = Memory(made)
             memory.restore(rows.read())
     assert len(rows.of("closed")) <= 24  # two generations and the segments that span them
-    duplicates = engine()
-    duplicates.join.closed._generation = 10
+    duplicates = few_closed()
     Memory(duplicates).restore(rows.read())
-    step(duplicates, [("b", record(number, at=START + number)) for number in range(90, 100)])
+    step(duplicates, [("b", spaced(number)) for number in range(89, 99)], ("a",))
+    duplicates.flush()
     assert duplicates.account.streams["b"].duplicate == 10
 
 
 def test_a_keys_segment_that_spans_two_generations_outlives_both_restarts() -> None:
-    made, rows = engine(), Rows()
-    made.join.closed._generation = 10
+    made, rows = few_closed(), Rows()
     memory = Memory(made)
     for start in (0, 8, 16):  # the second batch fills a generation and begins the next
-        step(made, [("a", record(number, at=START + number)) for number in range(start, start + 8)])
+        step(made, [("a", spaced(number)) for number in range(start, start + 8)], ("a",))
         rows.write(memory.changes())
-        made = engine()
-        made.join.closed._generation = 10
+        made = few_closed()
         memory = Memory(made)
         memory.restore(rows.read())
-    step(made, [("b", record(number, at=START + number)) for number in range(14, 24)])
+    step(made, [("b", spaced(number)) for number in range(13, 23)], ("a",))
+    made.flush()
     assert made.account.streams["b"].duplicate == 10
 
 
