@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable, Iterable
 from msgspec import Struct
 
 from kmwatch.core.learn.family import pattern
-from kmwatch.core.learn.history import Act, History, Times, Who
+from kmwatch.core.learn.history import BURSTS, Act, History, Times, Who
 from kmwatch.core.learn.place import clusters, segment_of
 from kmwatch.core.model import Kind
 
@@ -18,8 +18,6 @@ _GENERIC = re.compile(
     r"|axios|ansible|driver|-)"
 )
 _STEM = re.compile(r"([A-Za-z][A-Za-z0-9]{1,31})[A-Za-z0-9_.-]{0,64}(?=[/ ]|\Z)")
-
-BURSTS = frozenset({"KMW-005", "KMW-019"})  # rapid reads, mass deletion: many at once, which a restart is too
 
 Family = tuple[str | None, str | None]  # pattern of names, type of secret
 Listed = list[tuple[Act, Times]]

@@ -13,8 +13,9 @@ from kmwatch.core.model import AuditEvent, Finding, Kind, Match, Micros, Outcome
 _LEARNED = frozenset({Kind.RETRIEVAL, Kind.ACL_CHANGE, Kind.DELETE})
 _FEW_AGENTS = 8
 _DOUBTFUL = frozenset({"address_forged", "conflicting_duplicate", "witnesses_disagree"})
-# Findings that rest on the declared map, or on the feed as a whole, say nothing of a caller whom no map knows yet.
-_OF_THE_MAP = frozenset({"KMW-001", "KMW-002", "KMW-009", "KMW-016", "KMW-018", "KMW-025", "KMW-026", "KMW-030"})
+# What rests on the declared map, or counts what is new, says nothing of a caller whom no map knows yet.
+BURSTS = frozenset({"KMW-005", "KMW-006", "KMW-019"})  # many at once, which a service that restarts is too
+_SIGNS = BURSTS | {"KMW-011", "KMW-013", "KMW-014", "KMW-015", "KMW-022", "KMW-024", "KMW-027"}
 # Findings that make all that the same user did from the same address suspect, whatever requests they cite.
 _OF_THE_CALLER = frozenset({"KMW-013", "KMW-015", "KMW-022", "KMW-024", "KMW-027"})
 ODD_PATH = "odd spelling of the path"
@@ -114,7 +115,7 @@ class History:
     def blame(self, findings: Iterable[Finding]) -> None:
         """Note what a detection said of requests that were taken in."""
         for finding in findings:
-            if finding.rule in _OF_THE_MAP:
+            if finding.rule not in _SIGNS:
                 continue
             for citation in finding.citations:
                 key = self._of_event.get(citation.event_id)
