@@ -55,7 +55,8 @@ def doubts(acts: Iterable[tuple[Act, Times]], history: History) -> tuple[str, ..
         found.append(f"told of by {_some(said)}")
     reads = [(act, times) for act, times in listed if act.kind is Kind.RETRIEVAL]
     secrets = {act.secret_id for act, _ in reads}
-    if len(secrets) >= _SWEEP_SECRETS and sum(times.count for _, times in reads) == len(secrets):
+    long = history.span >= _BRIEF * _SWEEP_SPAN  # in a shorter history everything is close together
+    if long and len(secrets) >= _SWEEP_SECRETS and sum(times.count for _, times in reads) == len(secrets):
         span = max(times.last for _, times in reads) - min(times.first for _, times in reads)
         if span <= _SWEEP_SPAN:
             found.append(f"{len(secrets)} secrets once each within a minute")

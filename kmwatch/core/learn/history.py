@@ -8,11 +8,14 @@ from typing import NamedTuple
 from msgspec import Struct, field
 
 from kmwatch.core.declaration import Declarations
-from kmwatch.core.model import AuditEvent, Finding, Kind, Match, Micros, Outcome, Secret
+from kmwatch.core.model import AuditEvent, Finding, Flag, Kind, Match, Micros, Outcome, Secret
 
 _LEARNED = frozenset({Kind.RETRIEVAL, Kind.ACL_CHANGE, Kind.DELETE})
 _FEW_AGENTS = 8
-_DOUBTFUL = frozenset({"address_forged", "conflicting_duplicate", "witnesses_disagree"})
+_DOUBTFUL = frozenset({
+    Flag.ADDRESS_FORGED, Flag.CONFLICTING_DUPLICATE, Flag.IDENTITY_DISAGREES, Flag.PATH_DISAGREES, Flag.PHASES_DISAGREE,
+    Flag.STATUS_DISAGREES, Flag.UNROUTED_SUCCESS,
+})  # fmt: skip
 # What rests on the declared map, or counts what is new, says nothing of a caller whom no map knows yet.
 BURSTS = frozenset({"KMW-005", "KMW-006", "KMW-019"})  # many at once, which a service that restarts is too
 _SIGNS = BURSTS | {"KMW-011", "KMW-013", "KMW-014", "KMW-015", "KMW-022", "KMW-024", "KMW-027"}
@@ -73,9 +76,16 @@ class History:
         self.addresses: set[str] = set()
         self.left_out = 0
         self.requests = 0
+        self.first: Micros | None = None
+        self.last: Micros = 0
         self._limit = limit
         self._of_event: dict[str, Act] = {}
         self._suspects: dict[tuple[str, str | None], set[str]] = {}
+
+    @property
+    def span(self) -> Micros:
+        """From the first request to the last."""
+        return self.last - (self.last if self.first is None else self.first)
 
     def secret(self, secret_id: str) -> Secret | None:
         """The secret as the inventory knows it."""
@@ -84,6 +94,8 @@ class History:
     def observe(self, event: AuditEvent, match: Match | None) -> None:
         """Take a request in, with its match where it was held against the declared map."""
         self.requests += 1
+        self.first = event.event_time if self.first is None else min(self.first, event.event_time)
+        self.last = max(self.last, event.event_time)
         who = event.initiator
         if who.address is not None and len(self.addresses) < self._limit:
             self.addresses.add(who.address)
