@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from kmwatch.config.problems import Level, Problem
-from kmwatch.config.settings import InventoryDatabase
+from kmwatch.config.settings import InventoryDatabase, InventorySource
 from kmwatch.config.source import Document, Where
 from kmwatch.core.model import Secret
 from kmwatch.inventory.database import Database
@@ -34,6 +34,23 @@ def read_database(given: InventoryDatabase, document: Document, problems: list[P
     except InventoryError as error:
         problems.append(document.problem(_URL, str(error)))
         return ()
+
+
+def read_again(source: InventorySource) -> tuple[Secret, ...]:
+    """Read a configured inventory while the daemon runs: all of it, or nothing of it counts.
+
+    Raises:
+        InventoryError: it cannot be read, or a row is broken.
+    """
+    if source.database is not None:
+        return Database(source.database.url.get_secret_value()).read()
+    if source.file is None:
+        return ()  # the settings hold one of the two
+    found = read_file(source.file)
+    if found.problems:
+        line, message = found.problems[0]
+        raise InventoryError(f"{source.file}:{line}: {message}")
+    return found.secrets
 
 
 def database_rights(given: InventoryDatabase, file: str) -> list[Problem]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
 from kmwatch.config.environment import substitute
 from kmwatch.config.identities import load_identities
-from kmwatch.config.inventory import load_inventory, read_database
+from kmwatch.config.inventory import load_inventory, read_again, read_database
 from kmwatch.config.keystone import load_keystone
 from kmwatch.config.lint import lint
 from kmwatch.config.lint_silences import Known, lint_silences
@@ -58,6 +58,22 @@ def load(path: Path, environ: Mapping[str, str], *, today: date | None = None) -
     if settings is None or loading.file is None or any(problem.level is Level.ERROR for problem in problems):
         raise ConfigurationError(problems)
     return Loaded(settings, Declarations(caller_map, identities, inventory), problems, loading.file, identities)
+
+
+def refreshed(loaded: Loaded) -> Loaded:
+    """The same configuration with its inventory read again; the same object where nothing of it has changed.
+
+    The caller map and all else stay as they were loaded, whatever has become of their files.
+
+    Raises:
+        InventoryError: the inventory cannot be read, or a part of it is broken.
+    """
+    source = loaded.settings.inventory
+    if source is None:
+        return loaded
+    declarations = Declarations(compiled(loaded.map), loaded.identities, read_again(source))
+    same = declarations.digest == loaded.declarations.digest
+    return loaded if same else replace(loaded, declarations=declarations)
 
 
 class _Loading:

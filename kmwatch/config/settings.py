@@ -94,6 +94,8 @@ class InventorySource(Model):
     """Path of the inventory: JSON lines, CSV, or what `openstack secret list -f json` prints."""
     database: InventoryDatabase | None = None
     """The Key Manager's own database, read only."""
+    refresh: Duration | None = None
+    """How often the daemon reads it again; without, on SIGHUP only."""
 
     @model_validator(mode="after")
     def _one(self) -> InventorySource:
