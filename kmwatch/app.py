@@ -12,19 +12,21 @@ import signal
 import socket
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
+from dataclasses import replace
 
 import structlog
 from msgspec import Struct, structs
 
 from kmwatch import __version__, assembly, outlets
 from kmwatch.clock import Clock
-from kmwatch.config.load import Loaded
+from kmwatch.config.load import Loaded, refreshed
 from kmwatch.config.problems import ConfigurationError
 from kmwatch.core.health import Health, heartbeat
 from kmwatch.core.model import SECOND, Micros
 from kmwatch.core.rules.detection_lag import META as DETECTION_LAG
 from kmwatch.core.step import Engine
 from kmwatch.delivery import Delivery, State
+from kmwatch.inventory.rows import InventoryError
 from kmwatch.pipeline import Pipeline
 from kmwatch.ports import ConfigurationError as RefusedError
 from kmwatch.ports import Fenced, SinkAccount, SourceError, Standing, StateError, StoreError, UndeliveredError
@@ -158,6 +160,7 @@ class App:
         log.info("started", http=f"{host}:{self.port}", declarations=self._loaded.declarations.digest[:16])
         self._begin(self._housekeeping())
         self._begin(self._heartbeats())
+        self._begin(self._inventory())
         self._delivery.start()
         try:
             await self._pipeline.run()
@@ -312,7 +315,7 @@ class App:
         restart = [key for key in kept if getattr(loaded.settings, key) != getattr(self._loaded.settings, key)]
         changes = {key: getattr(self._loaded.settings, key) for key in kept}
         settings = loaded.settings.model_copy(update=changes)
-        self._loaded, self._marks = Loaded(settings, loaded.declarations, loaded.problems), plan.marks
+        self._loaded, self._marks = replace(loaded, settings=settings), plan.marks
         names = list(plan.marks)
         self._deliveries.expect(names)
         self._pipeline.renew(self._engine, assembly.router(settings), assembly.bounds(settings))
@@ -323,6 +326,28 @@ class App:
         made = [sink.name for sink in plan.made]
         digest = loaded.declarations.digest[:16]
         log.info("reloaded", declarations=digest, sinks=made, gone=sorted(plan.gone), need_a_restart=restart)
+
+    async def _inventory(self) -> None:
+        """Read the inventory again now and then; one that cannot be read leaves the last one in place."""
+        while True:
+            source = self._loaded.settings.inventory
+            every = None if source is None else source.refresh
+            await asyncio.sleep(_PRUNE_SECONDS if every is None else every / SECOND)
+            if every is not None:
+                async with self._reloading:
+                    await self._read_inventory()
+
+    async def _read_inventory(self) -> None:
+        try:
+            loaded = await asyncio.to_thread(refreshed, self._loaded)
+        except InventoryError as error:
+            log.warning("inventory_failed", error=str(error), then="the one before goes on")
+            return
+        if loaded is not self._loaded:
+            self._loaded = loaded
+            settings = loaded.settings
+            self._pipeline.renew(self._engine, assembly.router(settings), assembly.bounds(settings))
+            log.info("inventory_read", declarations=loaded.declarations.digest[:16])
 
     def _witnesses(self, engine: Engine) -> dict[str, Micros | None]:
         """The event time of the latest record of each witness that is expected or heard."""

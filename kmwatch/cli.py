@@ -15,6 +15,8 @@ from kmwatch import __version__
 from kmwatch.clock import SystemClock
 from kmwatch.config.load import Loaded, load
 from kmwatch.config.problems import ConfigurationError, Problem
+from kmwatch.learn import commands as mapping
+from kmwatch.learn import stocktaking
 from kmwatch.ports import (
     PositionError,
     Selection,
@@ -96,6 +98,10 @@ def _parser() -> argparse.ArgumentParser:
 
     check = commands.add_parser("check", help="validate configuration and caller map; every error at once")
     _config(check)
+    check.add_argument(
+        "--from", dest="paths", action="append", default=[], metavar="PATH",
+        help="history: tell too what of the caller map it never used; may repeat",
+    )  # fmt: skip
     check.set_defaults(command=_check)
 
     replay = commands.add_parser(
@@ -120,6 +126,8 @@ def _parser() -> argparse.ArgumentParser:
     replay.set_defaults(command=_replay)
     _outbox_parser(commands)
     add_store_commands(commands)
+    mapping.add(commands)
+    stocktaking.add(commands)
     return parser
 
 
@@ -177,9 +185,13 @@ def _demo(given: argparse.Namespace) -> int:
 
 
 def _check(given: argparse.Namespace) -> int:
-    loaded = load(given.config, os.environ, today=_today())
-    _tell(loaded.problems)
-    warnings = len(loaded.problems)
+    from kmwatch.learn.checking import check  # noqa: PLC0415  (the other commands need none of it)
+
+    today, progress = _today(), sys.stderr if sys.stderr.isatty() else None
+    loaded = load(given.config, os.environ, today=today)
+    problems = check(loaded, given.config, given.paths, today=today, progress=progress)
+    _tell(problems)
+    warnings = len(problems)
     more = f", {warnings} warning{'s' if warnings != 1 else ''}" if warnings else ""
     sys.stdout.write(f"{given.config}: valid{more}\n")
     return OK

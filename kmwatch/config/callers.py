@@ -18,6 +18,7 @@ from pydantic import (
 
 from kmwatch.config.base import Model
 from kmwatch.config.behind import Backend, Host, Maintenance
+from kmwatch.config.maptests import Sample
 from kmwatch.config.problems import listed, suggest
 from kmwatch.config.times import Expiry, Hours, RateText
 from kmwatch.config.values import Cidr, Id, ModeName, Text, choice
@@ -237,3 +238,5 @@ class CallersFile(Model):
     """Who may touch the Key Manager's own files."""
     maintenance: tuple[Maintenance, ...] = ()
     """Announced work on the backend or the host."""
+    tests: tuple[Sample, ...] = ()
+    """What the map is meant to say: sample requests and their verdicts, held by `check`."""

@@ -6,7 +6,8 @@ The simplest form maps names to ids:
      "users": {"octavia": "d317..."},
      "projects": {"service": "35c1..."}}
 
-A user or project may instead be an object with `id` and optionally `name`, `domain_id`, `domain_name`. Both
+A user or project may instead be an object with `id` and optionally `name`, `domain_id`, `domain_name`; a user also
+`roles` (names) with the `project_id` in which it holds them. Both
 sections may be lists of such objects: the way to write down two users of one name. `domain` is the domain of
 whoever names none; `domains` {name: id} gives names to domain ids. Other keys are ignored.
 """
@@ -20,7 +21,7 @@ from pathlib import Path
 from kmwatch.config.jsonlines import json_lines
 from kmwatch.config.problems import Problem, place
 from kmwatch.config.source import Document, Plain, Where, read_text
-from kmwatch.core.directory import Identities, Project, User
+from kmwatch.core.directory import Assignment, Identities, Project, User
 
 _LARGEST = 64 << 20
 _DOMAIN_ID, _DOMAIN_NAME = "domain_id", "domain_name"
@@ -76,7 +77,18 @@ class _Reader:
         named = self._domain_names(self._top)
         users = [User(*fields) for fields in self._entries("users", default, named)]
         projects = [Project(*fields) for fields in self._entries("projects", default, named)]
-        return Identities(tuple(users), tuple(projects))
+        return Identities(tuple(users), tuple(projects), tuple(self._assignments()))
+
+    def _assignments(self) -> Iterator[Assignment]:
+        """What roles are told of; a user without any is one of whom none are known."""
+        users = self._top.get("users") if isinstance(self._top, dict) else None
+        entries = list(users.values()) if isinstance(users, dict) else users if isinstance(users, list) else []
+        for entry in entries:
+            roles = entry.get("roles") if isinstance(entry, dict) else None
+            if isinstance(entry, dict) and isinstance(roles, list):
+                found, project = _text(entry.get("id")), _text(entry.get("project_id"))
+                if found is not None and project is not None:
+                    yield from (Assignment(found, project, role) for role in roles if isinstance(role, str))
 
     def _default_domain(self, top: dict[str, Plain]) -> tuple[str | None, str | None]:
         domain = top.get("domain")

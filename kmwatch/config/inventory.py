@@ -1,100 +1,62 @@
-"""The secret inventory: JSON lines, one secret each, as exporters of the Key Manager's database write it.
-
-`id` is needed; `name`, `secret_type` (or `type`), `project_id`, `creator_id`, `status`, `deleted`,
-`deleted_at`, `created_at`, `expiration`, `containers` (ids) and `acl` are used where they are; other keys are ignored.
-"""
+"""The secret inventory that a configuration names, with its problems at their places."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 
-import msgspec
-
-from kmwatch.config.problems import Problem
-from kmwatch.core.model import SECOND, Acl, Micros, Secret
-
-_LARGEST = 1 << 30
-_MOST_PROBLEMS = 20
-
-
-class _Acl(msgspec.Struct, gc=False):
-    project_access: bool | int = True
-    users: tuple[str, ...] = ()
-
-
-class _Row(msgspec.Struct, gc=False):
-    id: str
-    name: str | None = None
-    secret_type: str | None = None
-    type: str | None = None
-    project_id: str | None = None
-    creator_id: str | None = None
-    status: str | None = None
-    deleted: bool | int | None = None
-    deleted_at: str | None = None
-    containers: tuple[str, ...] | None = ()
-    created_at: str | None = None
-    expiration: str | None = None
-    acl: _Acl | None = None
-
-
-_DECODER = msgspec.json.Decoder(_Row)
+from kmwatch.config.problems import Level, Problem
+from kmwatch.config.settings import InventoryDatabase, InventorySource
+from kmwatch.config.source import Document, Where
+from kmwatch.core.model import Secret
+from kmwatch.inventory.database import Database
+from kmwatch.inventory.files import read_file
+from kmwatch.inventory.rows import InventoryError
 
 
 def load_inventory(path: Path, shown: str, problems: list[Problem]) -> tuple[Secret, ...]:
     """Read the inventory; a broken line becomes a problem (the first twenty of them) and is left out."""
     try:
-        if path.stat().st_size > _LARGEST:
-            problems.append(Problem(shown, 1, "", "is larger than 1 GiB; export live secrets only"))
-            return ()
-        lines = path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n")
-    except OSError as error:
-        problems.append(Problem(shown, 1, "", f"cannot be read ({error.strerror}); check the path and its rights"))
+        found = read_file(path)
+    except InventoryError as error:
+        problems.append(Problem(shown, 1, "", str(error)))
         return ()
-    secrets: dict[str, Secret] = {}
-    broken: list[Problem] = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        secret, message = _secret(line)
-        if secret is not None and secret.id in secrets:
-            message = f"{secret.id} is listed before; keep one line for each secret"
-        if message:
-            broken.append(Problem(shown, number, "", message))
-        elif secret is not None:
-            secrets[secret.id] = secret
-    problems.extend(broken[:_MOST_PROBLEMS])
-    if len(broken) > _MOST_PROBLEMS:
-        more = f"{len(broken) - _MOST_PROBLEMS} more lines from here on are broken; export it again"
-        problems.append(Problem(shown, broken[_MOST_PROBLEMS].line, "", more))
-    return tuple(secrets.values())
+    problems.extend(Problem(shown, line, "", message) for line, message in found.problems)
+    return found.secrets
 
 
-def _secret(line: bytes) -> tuple[Secret | None, str]:
-    """The secret of a line, or what is wrong with it, without a secret's name: that is a stranger's text."""
+_URL: Where = ("inventory", "database", "url")
+
+
+def read_database(given: InventoryDatabase, document: Document, problems: list[Problem]) -> tuple[Secret, ...]:
+    """Read the inventory from the Key Manager's database."""
     try:
-        row = _DECODER.decode(line)
-    except msgspec.ValidationError as error:
-        return None, f"is no secret: {error}; correct or export it again"
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None, "is not valid JSON; correct or export it again"
-    if not row.id:
-        return None, 'has an empty "id"; correct or export it again'
-    gone = bool(row.deleted) or row.deleted_at is not None or row.status == "DELETED"
-    kind = row.secret_type if row.secret_type is not None else row.type
+        return Database(given.url.get_secret_value()).read()
+    except InventoryError as error:
+        problems.append(document.problem(_URL, str(error)))
+        return ()
+
+
+def read_again(source: InventorySource) -> tuple[Secret, ...]:
+    """Read a configured inventory while the daemon runs: all of it, or nothing of it counts.
+
+    Raises:
+        InventoryError: it cannot be read, or a row is broken.
+    """
+    if source.database is not None:
+        return Database(source.database.url.get_secret_value()).read()
+    if source.file is None:
+        return ()  # the settings hold one of the two
+    found = read_file(source.file)
+    if found.problems:
+        line, message = found.problems[0]
+        raise InventoryError(f"{source.file}:{line}: {message}")
+    return found.secrets
+
+
+def database_rights(given: InventoryDatabase, file: str) -> list[Problem]:
+    """Warnings about what the account could do beyond reading metadata; `file` is the configuration's name."""
     try:
-        created, expires = _moment(row.created_at), _moment(row.expiration)
-    except ValueError:
-        return None, 'has a time that is none; write "created_at" and "expiration" as 2026-11-23 20:47:52 in UTC'
-    acl = None if row.acl is None else Acl(bool(row.acl.project_access), row.acl.users)
-    containers = row.containers or ()
-    return Secret(row.id, row.name, kind, row.project_id, row.creator_id, gone, containers, created, expires, acl), ""
-
-
-def _moment(text: str | None) -> Micros | None:
-    """A time of the Key Manager's database, which knows no zone: UTC."""
-    if text is None:
-        return None
-    at = datetime.fromisoformat(text)
-    return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * SECOND)
+        excess = Database(given.url.get_secret_value()).excess()
+    except InventoryError as error:
+        return [Problem(file, 1, "inventory.database.url", str(error))]
+    return [Problem(file, 1, "inventory.database", message, Level.WARNING) for message in excess]

@@ -65,6 +65,7 @@ def _repeated(file: MapFile) -> Iterator[Remark]:
         (("decoys",), [(index, decoy.id) for index, decoy in enumerate(rest.decoys)]),
         (("backend", "clients"), [(index, client.id) for index, client in enumerate(clients)]),
         (("maintenance",), [(index, work.id) for index, work in enumerate(rest.maintenance)]),
+        (("tests",), [(index, sample.id) for index, sample in file.samples.items()]),
     ]
     for section, ids in sections:
         first: dict[str, int] = {}

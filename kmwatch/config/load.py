@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
 from kmwatch.config.environment import substitute
 from kmwatch.config.identities import load_identities
-from kmwatch.config.inventory import load_inventory
+from kmwatch.config.inventory import load_inventory, read_again, read_database
+from kmwatch.config.keystone import load_keystone
 from kmwatch.config.lint import lint
 from kmwatch.config.lint_silences import Known, lint_silences
 from kmwatch.config.maps import MapFile, compiled, read_map
+from kmwatch.config.openstack import load_lists
 from kmwatch.config.problems import ConfigurationError, Level, Problem, ordered
 from kmwatch.config.resolve import unresolved
 from kmwatch.config.settings import Settings
@@ -32,6 +34,8 @@ class Loaded:
     settings: Settings
     declarations: Declarations
     problems: tuple[Problem, ...]
+    map: MapFile  # as written, for whoever has something to say of its lines
+    identities: Identities
 
 
 def load(path: Path, environ: Mapping[str, str], *, today: date | None = None) -> Loaded:
@@ -51,9 +55,25 @@ def load(path: Path, environ: Mapping[str, str], *, today: date | None = None) -
     loading = _Loading(path, environ, today)
     settings, caller_map, identities, inventory = loading.read()
     problems = ordered(loading.problems)
-    if settings is None or any(problem.level is Level.ERROR for problem in problems):
+    if settings is None or loading.file is None or any(problem.level is Level.ERROR for problem in problems):
         raise ConfigurationError(problems)
-    return Loaded(settings, Declarations(caller_map, identities, inventory), problems)
+    return Loaded(settings, Declarations(caller_map, identities, inventory), problems, loading.file, identities)
+
+
+def refreshed(loaded: Loaded) -> Loaded:
+    """The same configuration with its inventory read again; the same object where nothing of it has changed.
+
+    The caller map and all else stay as they were loaded, whatever has become of their files.
+
+    Raises:
+        InventoryError: the inventory cannot be read, or a part of it is broken.
+    """
+    source = loaded.settings.inventory
+    if source is None:
+        return loaded
+    declarations = Declarations(compiled(loaded.map), loaded.identities, read_again(source))
+    same = declarations.digest == loaded.declarations.digest
+    return loaded if same else replace(loaded, declarations=declarations)
 
 
 class _Loading:
@@ -63,6 +83,7 @@ class _Loading:
         self._path, self._environ, self._today = path, environ, today
         self._context = Context(path.absolute().parent)
         self.problems: list[Problem] = []
+        self.file: MapFile | None = None
 
     def read(self) -> tuple[Settings | None, CallerMap, Identities, tuple[Secret, ...]]:
         document = load_yaml(self._path, str(self._path), self.problems)
@@ -70,9 +91,9 @@ class _Loading:
             return None, CallerMap(), Identities(), ()
         document = substitute(document, self._environ, self.problems)
         settings = self._settings(document)
-        identities = self._identities(document)
-        inventory = self._inventory(document)
-        file = self._map(document)
+        identities = self._identities(document, settings)
+        inventory = self._inventory(document, settings)
+        file = self.file = self._map(document)
         if file is None:
             return settings, CallerMap(), Identities(), ()
         self.problems += lint(file, self._today)
@@ -94,13 +115,24 @@ class _Loading:
         self.problems += [problem for problem in found if problem.where not in said]
         return settings
 
-    def _identities(self, document: Document) -> Identities | None:
+    def _identities(self, document: Document, settings: Settings | None) -> Identities | None:
         text = _text(document, "identities", "file")
-        return None if text is None else load_identities(*self._named(text), self.problems)
+        if text is not None:
+            return load_identities(*self._named(text), self.problems)
+        given = None if settings is None else settings.identities
+        if given is not None and given.users is not None:
+            return load_lists(given.users, given.projects, given.roles, self.problems)
+        if given is not None and given.keystone is not None:
+            return load_keystone(given.keystone, document, self.problems)
+        return None
 
-    def _inventory(self, document: Document) -> tuple[Secret, ...] | None:
+    def _inventory(self, document: Document, settings: Settings | None) -> tuple[Secret, ...] | None:
         text = _text(document, "inventory", "file")
-        return None if text is None else load_inventory(*self._named(text), self.problems)
+        if text is not None:
+            return load_inventory(*self._named(text), self.problems)
+        if settings is None or settings.inventory is None or settings.inventory.database is None:
+            return None
+        return read_database(settings.inventory.database, document, self.problems)
 
     def _map(self, document: Document) -> MapFile | None:
         text = _text(document, "callers")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 from kmwatch.config.callers import Allow, Caller, CallersFile, Project, SecretSelector, User
+from kmwatch.config.maptests import Sample
 from kmwatch.config.problems import Problem
 from kmwatch.config.source import Document, Plain, Where
 from kmwatch.config.times import DAYS
@@ -37,7 +38,8 @@ class MapFile:
     callers: Mapping[str, Caller]
     groups: Mapping[str, SecretSelector]
     allow: Mapping[int, Allow]
-    rest: CallersFile  # its other sections; callers, secrets and allow are empty there
+    rest: CallersFile  # its other sections; callers, secrets, allow and tests are empty there
+    samples: Mapping[int, Sample]  # its tests
 
     def named(self, section: str) -> list[str]:
         """The names written in a section, those of invalid entries included."""
@@ -59,22 +61,28 @@ def read_map(document: Document, context: Context, problems: list[Problem]) -> M
     for section in ("callers", "secrets"):
         if isinstance(top.get(section), dict):
             shell[section] = {}
-    if isinstance(top.get("allow"), list):
-        shell["allow"] = []
+    for section in ("allow", "tests"):
+        if isinstance(top.get(section), list):
+            shell[section] = []
     rest = validate(CallersFile, shell, (), document, context, problems)
-    allow = top.get("allow")
-    entries = {
-        index: entry
-        for index, value in enumerate(allow if isinstance(allow, list) else [])
-        if (entry := validate(Allow, value, ("allow", index), document, context, problems)) is not None
-    }
     return MapFile(
         document=document,
         callers=_section(Caller, "callers", document, context, problems),
         groups=_section(SecretSelector, "secrets", document, context, problems),
-        allow=entries,
+        allow=_list(Allow, "allow", document, context, problems),
         rest=rest or CallersFile(),
+        samples=_list(Sample, "tests", document, context, problems),
     )
+
+
+def _list(model: type[M], section: str, document: Document, context: Context, problems: list[Problem]) -> dict[int, M]:
+    top = document.value if isinstance(document.value, dict) else {}
+    written = top.get(section)
+    return {
+        index: entry
+        for index, value in enumerate(written if isinstance(written, list) else [])
+        if (entry := validate(model, value, (section, index), document, context, problems)) is not None
+    }
 
 
 def _section(

@@ -18,9 +18,11 @@ from kmwatch.config.stores import Store
 from kmwatch.config.values import (
     Cidr,
     ConfigPath,
+    Credential,
     Duration,
     DurationOrNone,
     HostPort,
+    Id,
     ModeName,
     SeverityName,
 )
@@ -48,18 +50,59 @@ class Witnesses(Model):
     """The audit log of its host."""
 
 
-class IdentitiesSource(Model):
-    """Where names and ids of users and projects come from."""
+class Keystone(Model):
+    """Keystone's API, by way of the OpenStack SDK."""
 
-    file: ConfigPath
+    cloud: Id
+    """The cloud's name in clouds.yaml, which holds the credentials."""
+
+
+class IdentitiesSource(Model):
+    """Where names and ids of users and projects come from: a file, the client's lists, or Keystone's API."""
+
+    file: ConfigPath | None = None
     """Path of the identities file."""
+    users: ConfigPath | None = None
+    """What `openstack user list --long -f json` prints."""
+    projects: ConfigPath | None = None
+    """What `openstack project list --long -f json` prints."""
+    roles: ConfigPath | None = None
+    """What `openstack role assignment list --names -f json` prints."""
+    keystone: Keystone | None = None
+    """Keystone's API."""
+
+    @model_validator(mode="after")
+    def _one(self) -> IdentitiesSource:
+        given = [key for key in ("file", "users", "keystone") if getattr(self, key) is not None]
+        if len(given) != 1:
+            raise ValueError("come from a file, from lists of users and projects, or from keystone; give one of them")
+        if self.users is None and (self.projects is not None or self.roles is not None):
+            raise ValueError("projects and roles belong to users; give the list of users too")
+        return self
+
+
+class InventoryDatabase(Model):
+    """The Key Manager's own database."""
+
+    url: Credential
+    """postgresql://, mysql://, mariadb:// or sqlite:///; as ${NAME} or file:PATH where it holds a password."""
 
 
 class InventorySource(Model):
-    """Where the secret inventory comes from."""
+    """Where the secret inventory comes from: a file, or a database."""
 
-    file: ConfigPath
-    """Path of the inventory, JSON lines."""
+    file: ConfigPath | None = None
+    """Path of the inventory: JSON lines, CSV, or what `openstack secret list -f json` prints."""
+    database: InventoryDatabase | None = None
+    """The Key Manager's own database, read only."""
+    refresh: Duration | None = None
+    """How often the daemon reads it again; without, on SIGHUP only."""
+
+    @model_validator(mode="after")
+    def _one(self) -> InventorySource:
+        if (self.file is None) == (self.database is None):
+            raise ValueError("comes from a file or from a database; give exactly one of them")
+        return self
 
 
 class Detection(Model):
@@ -220,9 +263,11 @@ class Settings(Model):
     def _no_file_twice(self) -> Settings:
         """What is written must be nothing else that is read or written: alerts in a caller map destroy it."""
         taken = {"callers": str(self.callers)}
-        if self.identities is not None:
-            taken["identities.file"] = str(self.identities.file)
-        if self.inventory is not None:
+        for key in ("file", "users", "projects", "roles"):
+            path = None if self.identities is None else getattr(self.identities, key)
+            if path is not None:
+                taken[f"identities.{key}"] = str(path)
+        if self.inventory is not None and self.inventory.file is not None:
             taken["inventory.file"] = str(self.inventory.file)
         for number, source in enumerate(self.sources):
             for index, path in enumerate(source.file.paths if source.file is not None else ()):

@@ -62,6 +62,11 @@ class Declarations:
         """The secret as the inventory knows it."""
         return self._secrets.get(secret_id)
 
+    def groups(self) -> tuple[GroupTest, ...]:
+        """The secret groups that entries name, each once."""
+        found = {group.index: group for clause in self.clauses for group in clause.groups or ()}
+        return tuple(found.values())
+
     def decoy(self, secret_id: str) -> str | None:
         """The label of a decoy secret, or None for any other."""
         return self._decoys.get(secret_id)

@@ -30,11 +30,20 @@ class Project(Struct, frozen=True, gc=False):
     domain_name: str | None = None
 
 
+class Assignment(Struct, frozen=True, gc=False):
+    """A role of a user in a project, by the role's name."""
+
+    user_id: str
+    project_id: str
+    role: str
+
+
 class Identities(Struct, frozen=True):
     """The content of an identities file; empty when none is configured."""
 
     users: tuple[User, ...] = ()
     projects: tuple[Project, ...] = ()
+    assignments: tuple[Assignment, ...] = ()
 
 
 _T = TypeVar("_T", User, Project)
@@ -43,12 +52,16 @@ _T = TypeVar("_T", User, Project)
 class Directory:
     """Immutable index over Identities."""
 
-    __slots__ = ("_project_names", "_projects", "_user_names", "_users")
+    __slots__ = ("_assigned", "_project_names", "_projects", "_user_names", "_users")
 
     def __init__(self, identities: Identities) -> None:
         """Index the identities; of two entries with one id the later counts."""
         self._users = _by_name(identities.users)
         self._projects = _by_name(identities.projects)
+        self._assigned: dict[str, dict[str, tuple[str, ...]]] = {}
+        for one in identities.assignments:
+            held = self._assigned.setdefault(one.user_id, {})
+            held[one.project_id] = (*held.get(one.project_id, ()), one.role)
         self._user_names = {user.id: user.name for user in identities.users}
         self._project_names = {project.id: project.name for project in identities.projects}
 
@@ -75,6 +88,21 @@ class Directory:
     def project_names(self) -> list[str]:
         """Every project name, sorted."""
         return sorted(self._projects)
+
+    def user(self, user_id: str | None) -> User | None:
+        """The user with that id, with the domain it lives in."""
+        namesakes = self._users.get(self._user_names.get(user_id or "", ""), ())
+        return next((user for user in namesakes if user.id == user_id), None)
+
+    def project(self, project_id: str | None) -> Project | None:
+        """The project with that id, with the domain it lives in."""
+        namesakes = self._projects.get(self._project_names.get(project_id or "", ""), ())
+        return next((project for project in namesakes if project.id == project_id), None)
+
+    def roles(self, user_id: str | None, project_id: str | None) -> tuple[str, ...] | None:
+        """The roles of a user in a project, none included; None where no role of the user is known at all."""
+        assigned = None if user_id is None else self._assigned.get(user_id)
+        return None if assigned is None or project_id is None else assigned.get(project_id, ())
 
 
 def _by_name(entries: Iterable[_T]) -> dict[str, tuple[_T, ...]]:

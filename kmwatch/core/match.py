@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from msgspec import structs
+
 from kmwatch.core.clause import Clause
 from kmwatch.core.constraint import inside, parse_address
 from kmwatch.core.declaration import Declarations
@@ -116,8 +118,8 @@ def match(
 
     Returns:
         The verdict. Of the clauses that are true, the first in file order without a rate explains, else the
-        first one, whose `rate` the caller of this function must then hold against its window. The result
-        depends on nothing but the arguments.
+        first one, whose `rate` the caller of this function must then hold against its window, and those of
+        `others`. The result depends on nothing but the arguments.
     """
     i, target = event.initiator, event.target
     kind = event.kind if action is None else action
@@ -138,7 +140,7 @@ def match(
 
 def _decide(declarations: Declarations, request: Request, event: AuditEvent) -> Match:
     held: list[Held] = []
-    limited: Clause | None = None
+    limited: list[Clause] = []
     for clause, candidate in declarations.candidates(event.initiator):
         identity = request.who(clause, candidate)
         if identity is False:
@@ -148,9 +150,10 @@ def _decide(declarations: Declarations, request: Request, event: AuditEvent) -> 
         if one.truth is True:
             if clause.entry.rate is None:
                 return _explained(clause)
-            limited = limited or clause
-    if limited is not None:
-        return _explained(limited)
+            limited.append(clause)
+    if limited:
+        others = tuple(_explained(clause) for clause in limited[1:] if clause.entry.id != limited[0].entry.id)
+        return structs.replace(_explained(limited[0]), others=others) if others else _explained(limited[0])
     return _unexplained(declarations, request, event, held)
 
 

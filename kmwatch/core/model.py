@@ -235,6 +235,7 @@ class Match(Struct, frozen=True, gc=False):
     caller: str | None = None  # the declared caller of that entry, else of the nearest whose identity fits
     nearest: Nearest | None = None
     rate: Rate | None = None  # only with explained=True: the entry's cap, still to be held against state
+    others: tuple[Match, ...] = ()  # only with a rate: other entries that fit, each with a rate of its own
 
 
 class Acl(Struct, frozen=True, gc=False):
@@ -257,6 +258,17 @@ class Secret(Struct, frozen=True, gc=False):
     created: Micros | None = None
     expires: Micros | None = None
     acl: Acl | None = None  # None: not exported; a secret without ACL is open to its project
+    plugin: str | None = None  # what encrypts or keeps it, where that is one and the same for its project
+
+    @property
+    def project_access(self) -> bool | None:
+        """False: private to its creator and its readers; None: not told."""
+        return None if self.acl is None else self.acl.project_access
+
+    @property
+    def readers(self) -> tuple[str, ...]:
+        """The users on its ACL, as far as told."""
+        return () if self.acl is None else self.acl.users
 
 
 class Citation(Struct, frozen=True, gc=False):

@@ -18,10 +18,18 @@ class Rates:
     def hold(self, match: Match, event: AuditEvent) -> Match:
         """The match, or the broken rate if this read is one secret too many.
 
+        Where several declarations with rates fit, each counts the read, and the first with room explains it: so
+        another declaration never makes a read unexplained.
+
         Args:
             match: explained, by a declaration with a rate.
             event: the read; events come in the order of their time.
         """
+        first = self._hold(match, event)
+        others = [self._hold(other, event) for other in match.others]
+        return first if first.explained else next((held for held in others if held.explained), first)
+
+    def _hold(self, match: Match, event: AuditEvent) -> Match:
         rate = match.rate
         if rate is None:
             return match
@@ -46,4 +54,4 @@ class Rates:
             return match
         expected = f"{rate.limit} distinct secrets in {rate.window / MINUTE:g} min"
         nearest = Nearest(match.declaration or "", "rate", expected, "more than that")
-        return replace(match, explained=False, reason=Reason.RATE, nearest=nearest)
+        return replace(match, explained=False, reason=Reason.RATE, nearest=nearest, others=())

@@ -10,6 +10,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from tempfile import mkdtemp
@@ -67,7 +68,7 @@ def _loaded(place: Path) -> Loaded:
     ]
     store = Store.model_construct(postgres=None, sqlite=Sqlite.model_construct(path=place / STORE))
     settings = settings.model_copy(update={"sinks": tuple(sinks), "store": store})
-    return Loaded(settings, loaded.declarations, loaded.problems)
+    return replace(loaded, settings=settings)
 
 
 async def _farewell(app: App, place: Path, *, serve: bool) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from kmwatch.core.callermap import AllowEntry, CallerEntry, Hours, SecretGroup, UserSelector
 from kmwatch.core.match import match
 from kmwatch.core.model import DAY, HOUR, AddressSource, AuditEvent, Kind, Rate, Reason
+from kmwatch.core.rate import Rates
 from tests.support.declared import NOON, declarations, event, initiator
 
 CALLERS = (
@@ -102,3 +104,50 @@ def test_a_verdict_is_consistent_in_itself(allow: list[AllowEntry], request: Aud
     undecided = {Reason.SECRET_UNKNOWN, Reason.IDENTITY_UNRESOLVED, Reason.EVIDENCE_MISSING}
     assert (found.explained is None) == (found.reason in undecided)
     assert found.rate is None or found.explained is True
+
+
+# ------------------------------------------------------------------------------- the life of a map, rates included
+
+
+streams = st.lists(requests, max_size=12).map(lambda found: sorted(found, key=lambda request: request.event_time))
+readers = st.builds(
+    event,
+    st.sampled_from([initiator(), initiator("id-alice", agent="curl/8")]),
+    st.sampled_from(["lb-1", "lb-2", "lb-3", "vol-1"]),
+    at=st.integers(NOON, NOON + HOUR),
+)
+busy = st.lists(readers, min_size=3, max_size=8).map(lambda found: sorted(found, key=lambda read: read.event_time))
+
+
+def verdicts(allow: list[AllowEntry], stream: list[AuditEvent]) -> list[bool | None]:
+    """What each request is, rates held as the detector holds them."""
+    held, rates, found = declarations(CALLERS, GROUPS, allow), Rates(1000), []
+    for request in stream:
+        told = match(held, request)
+        found.append((rates.hold(told, request) if told.rate is not None else told).explained)
+    return found
+
+
+tight = st.builds(
+    AllowEntry,
+    id=st.just("tight"),
+    callers=st.sampled_from([("octavia",), ("octavia", "alice")]),
+    groups=st.sampled_from([None, ("lb",)]),
+    rate=st.builds(Rate, st.integers(1, 3), st.just(DAY)),
+)
+
+
+@example(
+    [AllowEntry("wide", ("octavia",), rate=Rate(3, DAY))], AllowEntry("narrow", ("octavia",), rate=Rate(1, DAY)), 0,
+    [event(secret="lb-1"), event(secret="lb-2")],
+)  # fmt: skip
+@given(st.lists(tight | entries, max_size=3), tight | entries, st.integers(0, 3), busy | streams)
+def test_a_declaration_more_never_adds_an_unexplained_read_and_one_less_never_removes_one(
+    allow: list[AllowEntry], entry: AllowEntry, index: int, stream: list[AuditEvent]
+) -> None:
+    named = [replace(one, id=f"entry-{number}") for number, one in enumerate(allow)]
+    without = verdicts(named, stream)
+    with_it = verdicts([*named[:index], replace(entry, id="one-more"), *named[index:]], stream)
+    for before, after in zip(without, with_it, strict=True):
+        assert not (before is True and after is not True)
+        assert not (before is None and after is False)

@@ -34,7 +34,10 @@ USER_FORM = "a user is selected by id or by name; give exactly one of them"
 ERRORS = [
     (
         CALLERS + "alow: []",
-        'alow: unknown key; did you mean "allow"? allowed: callers, secrets, allow, decoys, backend, host, maintenance',
+        (
+            'alow: unknown key; did you mean "allow"?'
+            " allowed: callers, secrets, allow, decoys, backend, host, maintenance, tests"
+        ),
     ),
     (with_caller("networks: [10.0.0.0/8]"), "callers.octavia: fits anybody; name users, projects or roles"),
     (

@@ -1,0 +1,158 @@
+-- The Key Manager's own database (Barbican 23.0.0): schema and some rows of a recording. Key and ciphertext are dummies.
+BEGIN TRANSACTION;
+CREATE TABLE container_secret (
+	id VARCHAR(36) NOT NULL, 
+	created_at DATETIME NOT NULL, 
+	updated_at DATETIME NOT NULL, 
+	deleted_at DATETIME, 
+	deleted BOOLEAN NOT NULL, 
+	status VARCHAR(20) NOT NULL, 
+	name VARCHAR(255), 
+	container_id VARCHAR(36) NOT NULL, 
+	secret_id VARCHAR(36) NOT NULL, 
+	PRIMARY KEY (id), 
+	FOREIGN KEY(container_id) REFERENCES containers (id), 
+	FOREIGN KEY(secret_id) REFERENCES secrets (id), 
+	CONSTRAINT _container_secret_name_uc UNIQUE (container_id, secret_id, name)
+);
+INSERT INTO "container_secret" VALUES('f8a99745-83aa-40f6-8469-b1c55d814f7f','2026-11-23 20:47:58.640618','2026-11-23 20:47:58.640624',NULL,0,'PENDING','c','b23284f9-d2b0-4e81-bcc5-f1071e04ae6c','046955b7-d6be-4dfe-9d43-91a1ed5b3991');
+INSERT INTO "container_secret" VALUES('9f930d4e-d35f-4e87-bfa1-0e26cbab52b7','2026-11-23 20:48:18.161524','2026-11-23 20:48:18.161526',NULL,0,'PENDING','intermediates','b26014a1-bed0-40a5-ac0c-49afc1cb51af','04d6b78f-adef-43ba-9e31-ae74f203e4fb');
+INSERT INTO "container_secret" VALUES('1570f2a2-d79b-4696-993c-3b38d96c5809','2026-11-23 20:47:53.944031','2026-11-23 20:47:53.944033',NULL,0,'PENDING','private_key','e3125b64-96ad-4238-82a8-3d2126f3e4bc','054e4399-2ade-40bf-8d5c-5f1ab0134e21');
+INSERT INTO "container_secret" VALUES('36012530-c532-4368-bd44-690cfcaa52ad','2026-11-23 20:48:14.206041','2026-11-23 20:48:14.206045',NULL,0,'PENDING','certificate','b60f77f6-bc6b-4063-b9a3-a5071c4a877c','0773381a-f7be-478a-8faf-3d9d054867ff');
+CREATE TABLE containers (
+	id VARCHAR(36) NOT NULL, 
+	created_at DATETIME NOT NULL, 
+	updated_at DATETIME NOT NULL, 
+	deleted_at DATETIME, 
+	deleted BOOLEAN NOT NULL, 
+	status VARCHAR(20) NOT NULL, 
+	name VARCHAR(255), 
+	type VARCHAR(11), 
+	project_id VARCHAR(36) NOT NULL, 
+	creator_id VARCHAR(255), 
+	PRIMARY KEY (id), 
+	CONSTRAINT containers_project_fk FOREIGN KEY(project_id) REFERENCES projects (id)
+);
+INSERT INTO "containers" VALUES('b23284f9-d2b0-4e81-bcc5-f1071e04ae6c','2026-11-23 20:47:58.639417','2026-11-23 20:47:58.675907',NULL,0,'ACTIVE','c','generic','a9789b13-9494-4381-a2ef-bca52ed26edf','ff38bc601d574fc29d33197ee37632d2');
+INSERT INTO "containers" VALUES('b26014a1-bed0-40a5-ac0c-49afc1cb51af','2026-11-23 20:48:18.160503','2026-11-23 20:48:18.339172',NULL,0,'ACTIVE','lb-8179','certificate','c000f909-88b2-4eb3-bf8f-2a13278b6f05','a7f4481399de46a48536d5dbd4354744');
+INSERT INTO "containers" VALUES('b60f77f6-bc6b-4063-b9a3-a5071c4a877c','2026-11-23 20:48:14.205107','2026-11-23 20:48:15.158141',NULL,0,'ACTIVE','lb-2585','certificate','a9789b13-9494-4381-a2ef-bca52ed26edf','ff38bc601d574fc29d33197ee37632d2');
+INSERT INTO "containers" VALUES('e3125b64-96ad-4238-82a8-3d2126f3e4bc','2026-11-23 20:47:53.942116','2026-11-23 20:47:54.702173',NULL,0,'ACTIVE','lb-7986','certificate','c000f909-88b2-4eb3-bf8f-2a13278b6f05','79eb34038c894e1f94871789011cc1f9');
+CREATE TABLE encrypted_data (
+	id VARCHAR(36) NOT NULL, 
+	created_at DATETIME NOT NULL, 
+	updated_at DATETIME NOT NULL, 
+	deleted_at DATETIME, 
+	deleted BOOLEAN NOT NULL, 
+	status VARCHAR(20) NOT NULL, 
+	content_type VARCHAR(255), 
+	secret_id VARCHAR(36) NOT NULL, 
+	kek_id VARCHAR(36) NOT NULL, 
+	cypher_text TEXT, 
+	kek_meta_extended TEXT, 
+	PRIMARY KEY (id), 
+	FOREIGN KEY(kek_id) REFERENCES kek_data (id), 
+	FOREIGN KEY(secret_id) REFERENCES secrets (id)
+);
+INSERT INTO "encrypted_data" VALUES('00000000-0000-4000-8000-0000000000e1','2026-11-23 20:47:52.650000','2026-11-23 20:47:52.650000',NULL,0,'ACTIVE','application/octet-stream','024315d6-50ae-4627-a2f9-4400a4c443c6','00000000-0000-4000-8000-000000000000','ZHVtbXkgY2lwaGVydGV4dA==',NULL);
+CREATE TABLE kek_data (
+	id VARCHAR(36) NOT NULL, 
+	created_at DATETIME NOT NULL, 
+	updated_at DATETIME NOT NULL, 
+	deleted_at DATETIME, 
+	deleted BOOLEAN NOT NULL, 
+	status VARCHAR(20) NOT NULL, 
+	plugin_name VARCHAR(255) NOT NULL, 
+	kek_label VARCHAR(255), 
+	project_id VARCHAR(36) NOT NULL, 
+	active BOOLEAN NOT NULL, 
+	bind_completed BOOLEAN NOT NULL, 
+	algorithm VARCHAR(255), 
+	bit_length INTEGER, 
+	mode VARCHAR(255), 
+	plugin_meta TEXT, 
+	PRIMARY KEY (id), 
+	CONSTRAINT kek_data_project_fk FOREIGN KEY(project_id) REFERENCES projects (id)
+);
+INSERT INTO "kek_data" VALUES('00000000-0000-4000-8000-000000000000','2026-11-23 20:47:52.650000','2026-11-23 20:47:52.650000',NULL,0,'ACTIVE','barbican.plugin.crypto.simple_crypto.SimpleCryptoPlugin','SimpleCryptoPlugin','1f9e52aa-c72e-45d9-8221-21350cc60e7f',1,1,'aes',128,'cbc','d3JhcHBlZCBrZXkgb2YgdGhlIHByb2plY3Q=');
+INSERT INTO "kek_data" VALUES('00000000-0000-4000-8000-000000000001','2026-11-23 20:47:52.650000','2026-11-23 20:47:52.650000',NULL,0,'ACTIVE','barbican.plugin.crypto.simple_crypto.SimpleCryptoPlugin','SimpleCryptoPlugin','a3e00725-1ee1-4b4b-93fb-570cf5a6561e',1,1,'aes',128,'cbc','d3JhcHBlZCBrZXkgb2YgdGhlIHByb2plY3Q=');
+INSERT INTO "kek_data" VALUES('00000000-0000-4000-8000-000000000002','2026-11-23 20:47:52.650000','2026-11-23 20:47:52.650000',NULL,0,'ACTIVE','barbican.plugin.crypto.simple_crypto.SimpleCryptoPlugin','SimpleCryptoPlugin','a9789b13-9494-4381-a2ef-bca52ed26edf',1,1,'aes',128,'cbc','d3JhcHBlZCBrZXkgb2YgdGhlIHByb2plY3Q=');
+INSERT INTO "kek_data" VALUES('00000000-0000-4000-8000-000000000003','2026-11-23 20:47:52.650000','2026-11-23 20:47:52.650000',NULL,0,'ACTIVE','barbican.plugin.crypto.simple_crypto.SimpleCryptoPlugin','SimpleCryptoPlugin','c000f909-88b2-4eb3-bf8f-2a13278b6f05',1,1,'aes',128,'cbc','d3JhcHBlZCBrZXkgb2YgdGhlIHByb2plY3Q=');
+CREATE TABLE projects (
+	id VARCHAR(36) NOT NULL, 
+	created_at DATETIME NOT NULL, 
+	updated_at DATETIME NOT NULL, 
+	deleted_at DATETIME, 
+	deleted BOOLEAN NOT NULL, 
+	status VARCHAR(20) NOT NULL, 
+	external_id VARCHAR(255), 
+	PRIMARY KEY (id), 
+	UNIQUE (external_id)
+);
+INSERT INTO "projects" VALUES('c000f909-88b2-4eb3-bf8f-2a13278b6f05','2026-11-23 20:47:52.653401','2026-11-23 20:47:52.653401',NULL,0,'ACTIVE','3efa421000bb4ced8860d66a0095b54c');
+INSERT INTO "projects" VALUES('a9789b13-9494-4381-a2ef-bca52ed26edf','2026-11-23 20:47:53.206105','2026-11-23 20:47:53.206105',NULL,0,'ACTIVE','12da61478a844d089d4432a0ca4861f1');
+INSERT INTO "projects" VALUES('a3e00725-1ee1-4b4b-93fb-570cf5a6561e','2026-11-23 20:47:54.699707','2026-11-23 20:47:54.699707',NULL,0,'ACTIVE','35c15c16e4f04ad7939921b672c3c5ad');
+INSERT INTO "projects" VALUES('1f9e52aa-c72e-45d9-8221-21350cc60e7f','2026-11-23 20:48:11.222683','2026-11-23 20:48:11.222683',NULL,0,'ACTIVE','87cf47f7cd6e4ad98d9e6cabc0f161c1');
+CREATE TABLE secret_acl_users (
+	id VARCHAR(36) NOT NULL, 
+	created_at DATETIME NOT NULL, 
+	updated_at DATETIME NOT NULL, 
+	deleted_at DATETIME, 
+	deleted BOOLEAN NOT NULL, 
+	status VARCHAR(20) NOT NULL, 
+	acl_id VARCHAR(36) NOT NULL, 
+	user_id VARCHAR(255) NOT NULL, 
+	PRIMARY KEY (id), 
+	FOREIGN KEY(acl_id) REFERENCES secret_acls (id), 
+	CONSTRAINT _secret_acl_user_uc UNIQUE (acl_id, user_id)
+);
+INSERT INTO "secret_acl_users" VALUES('a8963858-cf25-4f09-b303-a7acd00f2513','2026-11-23 20:48:18.250924','2026-11-23 20:48:18.250929',NULL,0,'ACTIVE','04942abc-2a7e-403f-a59b-066a70b78a03','d31725929c25458c8383d820bd6e5e49');
+INSERT INTO "secret_acl_users" VALUES('0d049dea-6be1-48e1-bdca-1c8fd7b8d0eb','2026-11-23 20:47:54.027367','2026-11-23 20:47:54.027372',NULL,0,'ACTIVE','0fd88941-d223-472f-8d66-cb205ed4bdae','d31725929c25458c8383d820bd6e5e49');
+INSERT INTO "secret_acl_users" VALUES('cf414cad-6173-45c5-a3d1-fe7c78dc2985','2026-11-23 20:48:14.235778','2026-11-23 20:48:14.235783',NULL,0,'ACTIVE','43cd1c2e-dc8d-4c8b-9f1d-54749903a6dc','d31725929c25458c8383d820bd6e5e49');
+CREATE TABLE secret_acls (
+	id VARCHAR(36) NOT NULL, 
+	created_at DATETIME NOT NULL, 
+	updated_at DATETIME NOT NULL, 
+	deleted_at DATETIME, 
+	deleted BOOLEAN NOT NULL, 
+	status VARCHAR(20) NOT NULL, 
+	secret_id VARCHAR(36) NOT NULL, 
+	operation VARCHAR(255) NOT NULL, 
+	project_access BOOLEAN NOT NULL, 
+	PRIMARY KEY (id), 
+	FOREIGN KEY(secret_id) REFERENCES secrets (id), 
+	CONSTRAINT _secret_acl_operation_uc UNIQUE (secret_id, operation)
+);
+INSERT INTO "secret_acls" VALUES('04942abc-2a7e-403f-a59b-066a70b78a03','2026-11-23 20:48:18.248906','2026-11-23 20:48:18.249423',NULL,0,'ACTIVE','04d6b78f-adef-43ba-9e31-ae74f203e4fb','read',0);
+INSERT INTO "secret_acls" VALUES('0fd88941-d223-472f-8d66-cb205ed4bdae','2026-11-23 20:47:54.025967','2026-11-23 20:47:54.026212',NULL,0,'ACTIVE','054e4399-2ade-40bf-8d5c-5f1ab0134e21','read',1);
+INSERT INTO "secret_acls" VALUES('43cd1c2e-dc8d-4c8b-9f1d-54749903a6dc','2026-11-23 20:48:14.234253','2026-11-23 20:48:14.234513',NULL,0,'ACTIVE','0773381a-f7be-478a-8faf-3d9d054867ff','read',1);
+CREATE TABLE secrets (
+	id VARCHAR(36) NOT NULL, 
+	created_at DATETIME NOT NULL, 
+	updated_at DATETIME NOT NULL, 
+	deleted_at DATETIME, 
+	deleted BOOLEAN NOT NULL, 
+	status VARCHAR(20) NOT NULL, 
+	name VARCHAR(255), 
+	secret_type VARCHAR(255) DEFAULT 'opaque', 
+	expiration DATETIME, 
+	algorithm VARCHAR(255), 
+	bit_length INTEGER, 
+	mode VARCHAR(255), 
+	creator_id VARCHAR(255), 
+	project_id VARCHAR(36) NOT NULL, 
+	PRIMARY KEY (id), 
+	CONSTRAINT secrets_project_fk FOREIGN KEY(project_id) REFERENCES projects (id)
+);
+INSERT INTO "secrets" VALUES('024315d6-50ae-4627-a2f9-4400a4c443c6','2026-11-23 20:48:05.142031','2026-11-23 20:48:05.435540','2026-11-23 20:48:05.435082',1,'ACTIVE','volume-a71bfed5-f430-5bf2-b0e1-102a4f5fe3f8','symmetric','2027-03-31 12:00:00.000000','aes',256,'cbc','ff38bc601d574fc29d33197ee37632d2','a9789b13-9494-4381-a2ef-bca52ed26edf');
+INSERT INTO "secrets" VALUES('045530ca-4774-4384-aaec-309cd93977a8','2026-11-23 20:48:11.152763','2026-11-23 20:48:11.389536','2026-11-23 20:48:11.389075',1,'ACTIVE','nova-own-63658959','passphrase',NULL,NULL,NULL,NULL,'ffbeb2b2c8ee46009026134d42666299','a3e00725-1ee1-4b4b-93fb-570cf5a6561e');
+INSERT INTO "secrets" VALUES('046955b7-d6be-4dfe-9d43-91a1ed5b3991','2026-11-23 20:47:58.596599','2026-11-23 20:47:58.598144',NULL,0,'ACTIVE','lb-cert-66258186','opaque',NULL,NULL,NULL,NULL,'ff38bc601d574fc29d33197ee37632d2','a9789b13-9494-4381-a2ef-bca52ed26edf');
+INSERT INTO "secrets" VALUES('04d6b78f-adef-43ba-9e31-ae74f203e4fb','2026-11-23 20:48:18.127754','2026-11-23 20:48:18.247696',NULL,0,'ACTIVE','lb-inter-26481886','certificate',NULL,NULL,NULL,NULL,'a7f4481399de46a48536d5dbd4354744','c000f909-88b2-4eb3-bf8f-2a13278b6f05');
+INSERT INTO "secrets" VALUES('054e4399-2ade-40bf-8d5c-5f1ab0134e21','2026-11-23 20:47:53.836532','2026-11-23 20:47:54.024988',NULL,0,'ACTIVE','lb-key-22700098','private',NULL,NULL,NULL,NULL,'79eb34038c894e1f94871789011cc1f9','c000f909-88b2-4eb3-bf8f-2a13278b6f05');
+INSERT INTO "secrets" VALUES('0773381a-f7be-478a-8faf-3d9d054867ff','2026-11-23 20:48:14.098838','2026-11-23 20:48:14.233121',NULL,0,'ACTIVE','lb-cert-82163345','certificate',NULL,NULL,NULL,NULL,'ff38bc601d574fc29d33197ee37632d2','a9789b13-9494-4381-a2ef-bca52ed26edf');
+INSERT INTO "secrets" VALUES('7545f786-c162-4455-abeb-765d2d6d87df','2026-11-23 20:48:12.732580','2026-11-23 20:48:12.734537',NULL,0,'ACTIVE','''; DROP TABLE logs; --
+
+"{}|é','opaque',NULL,NULL,NULL,NULL,'2e427928287a4eedb975c36637c4a9d7','1f9e52aa-c72e-45d9-8221-21350cc60e7f');
+INSERT INTO "secrets" VALUES('7a839358-28e9-4c48-bd3a-ccd6b302b8cd','2026-11-23 20:48:12.484063','2026-11-23 20:48:12.485596',NULL,0,'ACTIVE','ünïcødé ‮gnp.exe 𝕏
+
+"{}|é','opaque',NULL,NULL,NULL,NULL,'2e427928287a4eedb975c36637c4a9d7','1f9e52aa-c72e-45d9-8221-21350cc60e7f');
+COMMIT;
