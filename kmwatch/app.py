@@ -264,3 +264,5 @@ class App:
             await asyncio.sleep(_PRUNE_SECONDS)
             with suppress(StoreError):
                 await self._store.prune(self._clock.now() - RETENTION_SECONDS)
+                now = int(self._clock.now() * 1e6)
+                await self._store.prune_reads(now - self._loaded.settings.ledger.retention)

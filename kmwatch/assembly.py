@@ -35,13 +35,14 @@ from kmwatch.core.silence import Silence, Silences
 from kmwatch.core.step import Engine
 from kmwatch.core.watermark import Watermark
 from kmwatch.pipeline import Router
-from kmwatch.ports import Decode, Sink, Source, SourceError
+from kmwatch.ports import Archive, Decode, Sink, Source, SourceError
 from kmwatch.sinks.file import FileSink
 from kmwatch.sinks.stdout import StdoutSink
 from kmwatch.sinks.syslog import SyslogSink
 from kmwatch.sources.file import FileSource
 from kmwatch.sources.kafka import KafkaSource
 from kmwatch.sources.merged import MergedSource
+from kmwatch.store.archive import SqliteArchive
 from kmwatch.store.sqlite import SqliteStore
 from kmwatch.wire.decode import Options, Reader
 from kmwatch.wire.haproxy import Captures
@@ -150,7 +151,12 @@ def store(settings: Settings, clock: Clock) -> SqliteStore:
     """The configured store; raises StoreError."""
     owner = f"{socket.gethostname()}:{os.getpid()}"
     names = {sink.name for sink in settings.sinks}
-    return SqliteStore(settings.store.sqlite.path, owner, clock.now, sinks=names)
+    return SqliteStore(settings.store.sqlite.path, owner, clock.now, sinks=names, reads_kept=settings.ledger.rows)
+
+
+def archive(settings: Settings) -> Archive:
+    """What the configured store has kept; raises StoreError."""
+    return SqliteArchive(settings.store.sqlite.path)
 
 
 def sinks(settings: Settings) -> list[Sink]:
