@@ -15,6 +15,7 @@ from kmwatch import __version__
 from kmwatch.clock import SystemClock
 from kmwatch.config.load import Loaded, load
 from kmwatch.config.problems import ConfigurationError, Problem
+from kmwatch.inquiry import commands as inquiry
 from kmwatch.ports import PositionError, SourceError, StateError, StoreError, UndeliveredError
 from kmwatch.wire.escape import visible
 
@@ -106,6 +107,7 @@ def _parser() -> argparse.ArgumentParser:
         help="replay under this configuration as well, and show the findings of both side by side",
     )  # fmt: skip
     replay.set_defaults(command=_replay)
+    inquiry.add(commands)
     return parser
 
 
