@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from kmwatch.core.declaration import Declarations
 from kmwatch.core.model import Initiator, Secret, Word
 
 _DEPRECATED = ("admin", "observer", "creator")
@@ -51,7 +52,7 @@ class Entitlement(Struct, frozen=True):
 
     @property
     def left(self) -> tuple[Rule, ...]:
-        """The ways that are not ruled out, where none is known to be open: of a read that succeeded, one of them was."""
+        """The ways that are not ruled out, where none is known to be open: a read that succeeded took one of them."""
         default = [ground for ground in self.grounds if ground.rule is not Rule.DEPRECATED_ROLE]
         return () if self.permitted else tuple(ground.rule for ground in default if ground.holds is None)
 
@@ -93,6 +94,14 @@ def entitlement(who: Initiator, secret: Secret | None, roles: tuple[str, ...] | 
             (old, "needs enforce_new_defaults = False and one of the roles " + ", ".join(_DEPRECATED)),
         ),
     ))  # fmt: skip
+
+
+def known_roles(who: Initiator, declarations: Declarations) -> tuple[str, ...] | None:
+    """The caller's roles in the project of their token: what a log shows, else what the identities assign."""
+    if who.roles:
+        return who.roles
+    assigned = getattr(declarations.directory, "roles", None)
+    return assigned(who.user_id, who.project_id) if assigned is not None else None
 
 
 _Part = tuple[bool | None, str]

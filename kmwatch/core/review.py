@@ -7,6 +7,7 @@ remark says how long that was (`watched`); a finding should ask for more than a 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 
 from msgspec import Struct
 
@@ -98,7 +99,7 @@ def _successors(secrets: Iterable[Secret]) -> dict[str, Secret]:
     found: dict[str, Secret] = {}
     for line in lines.values():
         line.sort(key=lambda secret: (secret.created or 0, secret.id))
-        for older, newer in zip(line, line[1:], strict=False):
+        for older, newer in pairwise(line):
             if (newer.created or 0) > (older.created or 0):
                 found[older.id] = newer
     return found

@@ -64,6 +64,14 @@ def moment(now: Callable[[], float]) -> Callable[[str], Micros]:
     return read
 
 
+def duration(text: str) -> Micros:
+    """90s, 5m, 1h, 7d."""
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} {error}") from None
+
+
 def network(text: str) -> str:
     """A CIDR, or an address as a network of one."""
     try:

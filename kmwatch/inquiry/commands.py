@@ -7,6 +7,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import TextIO
 
 from kmwatch.clock import SystemClock
@@ -29,6 +30,30 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         description="Explain a request: by its request id or event id, by an alert that cites it (finding uid or line "
         "uid), or by a record of it. Without --from the configured store is asked.",
     ))  # fmt: skip
+    _report(commands.add_parser(
+        "report",
+        help="one self-contained HTML page for a review: findings, callers and secrets, unexplained reads",
+        description="Write one HTML page that needs no server and no network: a timeline of findings, declared callers "
+        "and secret groups with what was used, every unexplained read, and secrets to review.",
+    ))  # fmt: skip
+
+
+def _report(parser: argparse.ArgumentParser) -> None:
+    asking.config(parser)
+    asking.history(parser)
+    parser.add_argument("--html", type=Path, required=True, metavar="OUT", help="the page (- is standard output)")
+    asking.period(parser, SystemClock().now)
+    parser.add_argument(
+        "--idle", type=asking.duration, default="90d", metavar="TIME",
+        help="a secret that was not read for this long is not read lately (default: 90d)",
+    )  # fmt: skip
+
+    async def report(loaded: Loaded, given: argparse.Namespace, out: TextIO) -> None:
+        from kmwatch.inquiry.report import report as answer  # noqa: PLC0415
+
+        await answer(loaded, given, out)
+
+    parser.set_defaults(command=_asked(report))
 
 
 def _explain(parser: argparse.ArgumentParser) -> None:

@@ -95,9 +95,8 @@ async def explain(loaded: Loaded, given: argparse.Namespace, out: TextIO) -> Non
     """
     ids, records = frozenset(given.ids), list[Sighting]()
     if given.record is not None:
-        pasted, records = _read(
-            sys.stdin.buffer.read(_LARGEST) if given.record == "-" else _content(Path(given.record))
-        )
+        content = sys.stdin.buffer.read(_LARGEST) if given.record == "-" else _content(Path(given.record))
+        pasted, records = _read(content, assembly.reader(loaded.settings, None, "UTC"))
         ids |= pasted
     found = await _find(loaded, given.paths, ids, records)
     if not found and records:
@@ -187,14 +186,13 @@ def _content(path: Path) -> bytes:
         raise SourceError(f"cannot read {path}: {error.strerror or error}") from error
 
 
-def _read(content: bytes) -> tuple[frozenset[str], list[Sighting]]:
+def _read(content: bytes, reader: Reader) -> tuple[frozenset[str], list[Sighting]]:
     """The records of pasted lines, and the ids of what is no record: an event's or an alert's own line.
 
     Raises:
         SourceError: none of it is anything that kmwatch knows.
     """
     ids, records, why = set[str](), list[Sighting](), "it is empty"
-    reader = Reader()
     for line in content.split(b"\n"):
         if not line.strip():
             continue

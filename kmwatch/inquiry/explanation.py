@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from kmwatch.core.declaration import Declarations
 from kmwatch.core.detect import Judged
-from kmwatch.core.entitlement import Ground, entitlement
+from kmwatch.core.entitlement import Ground, entitlement, known_roles
 from kmwatch.core.ledger import Read
 from kmwatch.core.match import match as hold
 from kmwatch.core.model import (
@@ -229,16 +229,8 @@ def _permitted(
     if kind is not Kind.RETRIEVAL:
         return None
     secret = _secret(declarations, target_type, target_id)
-    found = entitlement(who, secret, roles(who, declarations))
+    found = entitlement(who, secret, known_roles(who, declarations))
     return Permitted(found.permitted, found.by, found.left, found.grounds)
-
-
-def roles(who: Initiator, declarations: Declarations) -> tuple[str, ...] | None:
-    """The caller's roles in the project of their token: what a log shows, else what the identities assign."""
-    if who.roles:
-        return who.roles
-    assigned = getattr(declarations.directory, "roles", None)
-    return assigned(who.user_id, who.project_id) if assigned is not None else None
 
 
 def is_of(event: AuditEvent, ids: frozenset[str]) -> bool:

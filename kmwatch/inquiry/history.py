@@ -53,7 +53,7 @@ async def archive(
     with TemporaryDirectory(prefix="kmwatch-asked-") as folder:
         path = Path(folder) / "state.db"
         watching = observer or (lambda place: Recorder(place, events=False, alerts=False, progress=progress))
-        await _replay(loaded, assembly.files(paths, StillClock()), path, watching(Path(folder)), made)
+        await _replay(loaded, assembly.files(paths, StillClock(), loaded.settings), path, watching(Path(folder)), made)
         replayed = SqliteArchive(path)
         try:
             yield replayed

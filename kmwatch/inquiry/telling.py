@@ -103,13 +103,25 @@ def _witnesses(one: Explanation) -> Iterator[str]:
     if one.evidence is not None:
         yield _labelled("evidence", f"{one.evidence}{flags}")
     for number, said in enumerate(one.witnesses):
-        yield _labelled("" if number else "witnesses", _said(said))
+        yield _labelled("" if number else "witnesses", _said(said, _known(one)))
 
 
-def _said(said: Said) -> str:
+def _known(one: Explanation) -> dict[str, str | None]:
+    """What stands above already: a witness is quoted on it only where it says otherwise."""
+    who = one.initiator
+    return {
+        "request_id": one.request_id, "user_id": who.user_id, "user_name": who.user_name,
+        "project_id": who.project_id, "project_name": who.project_name, "roles": ", ".join(who.roles),
+        "agent": who.agent, "address_source": "audit",
+    }  # fmt: skip
+
+
+def _said(said: Said, known: dict[str, str | None]) -> str:
     part = "" if said.part is None else f" {said.part}"
     time = "" if said.time is None else f" {said.time[11:26]}"
-    facts = "  ".join(f"{name}={visible(value, 120)}" for name, value in said.facts.items())
+    told = {name: value for name, value in said.facts.items() if known.get(name) != value}
+    same = "the same caller" if "user_id" in said.facts and not {"user_id", "project_id"} & told.keys() else ""
+    facts = "  ".join([*(f"{name}={visible(value, 120)}" for name, value in told.items()), same])
     return f"{said.witness}{part}{time}  {facts}".rstrip()
 
 
