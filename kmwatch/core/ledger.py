@@ -38,7 +38,7 @@ class Read(Struct, frozen=True, gc=False):
     more: More
 
 
-class More(Struct, frozen=True, gc=False):
+class More(Struct, frozen=True, gc=False, omit_defaults=True):
     """What is kept of a retrieval and never searched for."""
 
     reason: Reason

@@ -32,7 +32,7 @@ KINDS = "available: stdout, file, syslog"
 RULE_LIST = ", ".join(RULES)
 TOP = (
     "sources, witnesses, callers, identities, inventory, store, sinks, detections, learning, silences, proxies, proxy_log, network, http,"
-    " timing, limits, log"
+    " timing, limits, ledger, log"
 )
 
 BROKEN = [
