@@ -8,10 +8,11 @@ browser executes; the charts draw on canvas, where text is never markup.
 from __future__ import annotations
 
 from base64 import b64encode
+from functools import cache
 from hashlib import sha256
 from importlib.resources import files
 
-from jinja2 import BaseLoader, Environment, StrictUndefined
+from jinja2 import BaseLoader, Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from kmwatch.report.view import View
@@ -31,10 +32,7 @@ def render(view: View) -> str:
         "base-uri 'none'",
         "form-action 'none'",
     ))  # fmt: skip
-    environment = Environment(
-        loader=BaseLoader(), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.from_string(_asset("page.html")).render(
+    return _template().render(
         view=view,
         policy=policy,
         style=Markup(style),  # noqa: S704  (ours)
@@ -42,6 +40,14 @@ def render(view: View) -> str:
         script=Markup(script),  # noqa: S704  (ours)
         data=Markup(_inert(view.chart)),  # noqa: S704  (inert, see there)
     )
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        loader=BaseLoader(), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.from_string(_asset("page.html"))
 
 
 def _inert(data: bytes) -> str:

@@ -5,15 +5,20 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
 
 import pytest
+import yaml
 
+from kmwatch.cli import main
 from tests.golden import labelled
-from tests.golden.inquiry import EXPLAINED, GOLDEN, SOURCES, answers, ask
+from tests.golden.inquiry import CONFIG, EXPLAINED, GOLDEN, SOURCES, answers, ask
 from tests.golden.replaying import GOLDEN as REPLAYED
 from tests.golden.replaying import lines
+from tests.servers.ports import free_port
+from tests.support.audit import RECORDING
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +60,40 @@ def test_the_ledger_says_what_the_events_say(rows: list[dict[str, str]], tmp_pat
     assert {row["event_id"]: (row["reason"], row["declaration"]) for row in rows} == verdicts
 
 
+# The store of a daemon that has run
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The configuration of a daemon that has read the recording."""
+    folder = tmp_path_factory.mktemp("stored")
+    settings = yaml.safe_load(CONFIG.read_text(encoding="utf-8")) | {
+        "sources": [{"file": {"paths": SOURCES}}],
+        "store": {"sqlite": {"path": str(folder / "kmwatch.db")}},
+        "sinks": [{"name": "archive", "file": {"path": str(folder / "alerts.jsonl")}}],
+        "http": {"listen": f"127.0.0.1:{free_port()}"},
+        "log": {"level": "error"},
+    }
+    for key in ("callers", "identities", "inventory"):
+        given = settings[key]
+        settings[key] = str(RECORDING / given) if isinstance(given, str) else {"file": str(RECORDING / given["file"])}
+    path = folder / "kmwatch.yaml"
+    path.write_text(json.dumps(settings), encoding="utf-8")
+    assert main(["run", "-c", str(path)]) == 0
+    return path
+
+
+def asked(stored: Path, *words: str) -> str:
+    out = StringIO()
+    with redirect_stdout(out), redirect_stderr(StringIO()):
+        assert main([words[0], "-c", str(stored), *words[1:]]) == 0
+    return out.getvalue()
+
+
+def test_a_store_answers_as_a_replay_of_what_it_has_read_does(stored: Path, given: dict[str, str]) -> None:
+    assert asked(stored, "reads", "--output", "csv") == given["reads.csv"]
+
+
 @pytest.mark.parametrize(
     ("words", "field", "value"),
     [
@@ -66,19 +105,49 @@ def test_the_ledger_says_what_the_events_say(rows: list[dict[str, str]], tmp_pat
     ],
 )
 def test_a_question_gives_the_rows_that_fit(
-    rows: list[dict[str, str]], words: tuple[str, ...], field: str, value: str
+    stored: Path, rows: list[dict[str, str]], words: tuple[str, ...], field: str, value: str
 ) -> None:
-    found = [json.loads(line)["event_id"] for line in ask("reads", *words, "--output", "json").splitlines()]
+    found = [json.loads(line)["event_id"] for line in asked(stored, "reads", *words, "--output", "json").splitlines()]
     assert found == [row["event_id"] for row in rows if row[field] == value]
     assert found
 
 
-def test_a_period_begins_with_its_first_moment_and_ends_before_its_last(rows: list[dict[str, str]]) -> None:
+def test_a_period_begins_with_its_first_moment_and_ends_before_its_last(
+    stored: Path, rows: list[dict[str, str]]
+) -> None:
     first, last = rows[10]["event_time"], rows[20]["event_time"]
-    found = [
-        json.loads(line) for line in ask("reads", "--since", first, "--until", last, "--output", "json").splitlines()
+    told = asked(stored, "reads", "--since", first, "--until", last, "--output", "json")
+    assert [json.loads(line)["event_id"] for line in told.splitlines()] == [row["event_id"] for row in rows[10:20]]
+
+
+def test_a_store_explains_a_read_by_all_that_it_keeps(stored: Path, given: dict[str, str]) -> None:
+    """All but what each witness said, word for word, and the findings, which it knows by their ids."""
+    kept = ("event_id", "event_time", "operation", "status", "secret", "verdict", "permitted", "evidence", "flags")
+    for line in given["explain.jsonl"].splitlines():
+        replayed = json.loads(line)
+        told = json.loads(asked(stored, "explain", replayed["request_id"], "--output", "json"))
+        assert told["source"] == "ledger"
+        assert {key: told[key] for key in kept} == {key: replayed[key] for key in kept}
+        assert {w["witness"] for w in told["witnesses"]} == {w["witness"] for w in replayed["witnesses"]}
+
+
+def test_a_store_explains_an_alert_about_requests_that_were_no_reads(stored: Path) -> None:
+    alerts = [json.loads(line) for line in (stored.parent / "alerts.jsonl").read_text(encoding="utf-8").splitlines()]
+    line = next(one for one in alerts if one["finding_info"]["analytic"]["uid"] == "KMW-015")
+    told = [
+        json.loads(one)
+        for one in asked(stored, "explain", line["finding_info"]["uid"], "--output", "json").splitlines()
     ]
-    assert [row["event_id"] for row in found] == [row["event_id"] for row in rows[10:20]]
+    assert {one["event_id"] for one in told} >= set(line["unmapped"]["kmwatch"]["event_ids"])
+    assert {(one["source"], one["status"]) for one in told} == {("finding", 404)}
+
+
+def test_a_report_of_a_store_is_that_of_a_replay(stored: Path) -> None:
+    until = ("--until", "2026-11-24")
+    assert asked(stored, "report", "--html", "-", *until) == ask("report", "--html", "-", *until)
+
+
+# Recordings
 
 
 def test_an_alert_is_explained_by_each_request_that_it_cites(tmp_path: Path) -> None:
