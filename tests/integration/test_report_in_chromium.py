@@ -12,7 +12,8 @@ import pytest_asyncio
 from kmwatch.cli import main
 from tests.servers.chromium import Chromium, Page, chromium
 from tests.support.audit import RECORDING
-from tests.unit.test_report import HOSTILE, SCRIPT, page
+from tests.support.findings import HOSTILE
+from tests.unit.test_report import SCRIPT, page
 
 DRAWN = """(id) => {
     const canvas = document.getElementById(id), pen = canvas.getContext("2d");
