@@ -140,18 +140,16 @@ def _created(who: Initiator, secret: Secret) -> _Part:
 
 
 def _shared(secret: Secret) -> _Part:
-    if secret.project_access is None:
+    if secret.acl is None:
         return None, "the inventory does not tell the secret's ACL"
-    return secret.project_access, (
-        "the secret is open to its project" if secret.project_access else "the secret is private"
-    )
+    shared = secret.acl.project_access
+    return shared, "the secret is open to its project" if shared else "the secret is private"
 
 
 def _listed(who: Initiator, secret: Secret) -> _Part:
     if who.user_id is None:
         return None, "no log shows the user"
-    if who.user_id in secret.readers:
-        return True, "the secret's ACL lists the caller"
-    if secret.project_access is None and not secret.readers:
+    if secret.acl is None:
         return None, "the inventory does not tell the secret's ACL"
-    return False, "the secret's ACL does not list the caller"
+    listed = who.user_id in secret.acl.users
+    return listed, f"the secret's ACL {'lists' if listed else 'does not list'} the caller"

@@ -31,8 +31,8 @@ def kafka(security: str) -> str:
 KINDS = "available: stdout, file, syslog"
 RULE_LIST = ", ".join(RULES)
 TOP = (
-    "sources, witnesses, callers, identities, inventory, store, sinks, detections, learning, silences, proxies, proxy_log, network, http,"
-    " timing, limits, ledger, log"
+    "sources, witnesses, callers, identities, inventory, store, sinks, detections, learning, silences, proxies,"
+    " proxy_log, network, http, timing, limits, ledger, log"
 )
 
 BROKEN = [

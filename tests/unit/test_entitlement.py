@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kmwatch.core.entitlement import Rule, entitlement
-from kmwatch.core.model import Initiator, Secret
+from kmwatch.core.model import Acl, Initiator, Secret
 
-OPEN = Secret("s", "n", "opaque", "home", "alice", project_access=True)
-PRIVATE = Secret("s", "n", "opaque", "home", "alice", project_access=False)
-SHARED = Secret("s", "n", "opaque", "home", "alice", project_access=False, readers=("bob",))
+OPEN = Secret("s", "n", "opaque", "home", "alice", acl=Acl())
+PRIVATE = Secret("s", "n", "opaque", "home", "alice", acl=Acl(project_access=False))
+SHARED = Secret("s", "n", "opaque", "home", "alice", acl=Acl(project_access=False, users=("bob",)))
 MEMBER, ADMIN, READER = ("member", "reader"), ("admin", "member", "reader"), ("reader",)
 
 
@@ -78,8 +78,8 @@ _maybe = st.none() | st.sampled_from(("home", "alice", "bob"))
 @given(
     st.builds(Initiator, _maybe, st.none(), _maybe),
     st.builds(
-        Secret, st.just("s"), project_id=_maybe, creator_id=_maybe, project_access=st.sampled_from((True, False, None)),
-        readers=st.lists(st.sampled_from(("alice", "bob")), max_size=2).map(tuple),
+        Secret, st.just("s"), project_id=_maybe, creator_id=_maybe,
+        acl=st.none() | st.builds(Acl, st.booleans(), st.sampled_from(((), ("bob",), ("alice", "bob")))),
     ),
     st.none() | st.lists(st.sampled_from(("admin", "member", "reader", "creator")), max_size=3).map(tuple),
 )  # fmt: skip
