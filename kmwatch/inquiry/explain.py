@@ -20,9 +20,9 @@ from kmwatch.core.record import AccessRecord, AuditRecord, Rejected, ServiceReco
 from kmwatch.core.step import Engine, Output
 from kmwatch.inquiry import asking
 from kmwatch.inquiry.explanation import Explanation, citing, is_of, of_citation, of_event, of_read
-from kmwatch.inquiry.history import archive
+from kmwatch.inquiry.history import opened
 from kmwatch.inquiry.telling import tell
-from kmwatch.ports import Archive, SourceError, StoreError
+from kmwatch.ports import History, SourceError, StoreError
 from kmwatch.replay import Recorder
 from kmwatch.wire.decode import Reader
 from kmwatch.wire.escape import json_line, visible
@@ -121,7 +121,7 @@ async def _find(
     try:
         if paths:
             return await _replayed(loaded, paths, ids, records)
-        async with archive(loaded, ()) as store:
+        async with opened(loaded, ()) as store:
             return await _stored(loaded, store, ids | {f"api:{record.key}" for record in records if record.key})
     except StoreError:
         if records and not paths:
@@ -147,11 +147,11 @@ async def _run(loaded: Loaded, paths: Sequence[str], wanted: Wanted) -> list[Fin
     def observer(folder: Path) -> Recorder:
         return _Watching(folder, wanted, asking.waiting())
 
-    async with archive(loaded, paths, made=wanted.listen, observer=observer) as replayed:
+    async with opened(loaded, paths, made=wanted.listen, observer=observer) as replayed:
         return [finding async for page in replayed.findings() for finding in page]
 
 
-async def _stored(loaded: Loaded, store: Archive, ids: frozenset[str]) -> list[Explanation]:
+async def _stored(loaded: Loaded, store: History, ids: frozenset[str]) -> list[Explanation]:
     found: dict[str, Explanation] = {}
     findings: list[Finding] = []
     for uid in sorted(ids):

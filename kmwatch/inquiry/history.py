@@ -12,24 +12,24 @@ from typing import TextIO
 from kmwatch import assembly
 from kmwatch.config.load import Loaded
 from kmwatch.core.step import Engine
-from kmwatch.pipeline import Pipeline, Router
-from kmwatch.ports import Archive, Source
+from kmwatch.pipeline import Bounds, Pipeline, Router
+from kmwatch.ports import History, Source
 from kmwatch.replay import Recorder, StillClock
 from kmwatch.sources.file import FileSource
-from kmwatch.store.archive import SqliteArchive
+from kmwatch.store.history import SqliteHistory
 from kmwatch.store.sqlite import SqliteStore
 from kmwatch.wire.escape import visible
 
 
 @asynccontextmanager
-async def archive(
+async def opened(
     loaded: Loaded,
     paths: Sequence[str],
     *,
     made: Callable[[Engine], None] | None = None,
     observer: Callable[[Path], Recorder] | None = None,
     progress: TextIO | None = None,
-) -> AsyncIterator[Archive]:
+) -> AsyncIterator[History]:
     """Open what is to be asked.
 
     Args:
@@ -44,7 +44,7 @@ async def archive(
         StoreError: the store cannot be read.
     """
     if not paths:
-        found = assembly.archive(loaded.settings)
+        found = assembly.history(loaded.settings)
         try:
             yield found
         finally:
@@ -54,7 +54,7 @@ async def archive(
         path = Path(folder) / "state.db"
         watching = observer or (lambda place: Recorder(place, events=False, alerts=False, progress=progress))
         await _replay(loaded, assembly.files(paths, StillClock(), loaded.settings), path, watching(Path(folder)), made)
-        replayed = SqliteArchive(path)
+        replayed = SqliteHistory(path)
         try:
             yield replayed
         finally:
@@ -73,7 +73,7 @@ async def _replay(
             made(new)
         return new
 
-    pipeline = Pipeline(source, store, engine, Router({}), observer, crowded=sys.maxsize, committed=lambda: None)
+    pipeline = Pipeline(source, store, engine, Router({}), observer, bounds=Bounds(), committed=lambda: None)
     try:
         await pipeline.run()
     finally:

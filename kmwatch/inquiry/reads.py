@@ -11,7 +11,7 @@ from kmwatch.config.load import Loaded
 from kmwatch.core.declaration import Declarations
 from kmwatch.core.ledger import Extent, Query, Read
 from kmwatch.inquiry import asking
-from kmwatch.inquiry.history import archive
+from kmwatch.inquiry.history import opened
 from kmwatch.wire.event import iso
 from kmwatch.wire.tabular import Output, Row, write
 
@@ -43,7 +43,7 @@ async def reads(loaded: Loaded, given: argparse.Namespace, out: TextIO) -> None:
         given.secret, _users(declarations, given.user), _project(declarations, given.project), given.network,
         given.declaration, given.since, given.until,
     )  # fmt: skip
-    async with archive(loaded, given.paths, progress=asking.waiting()) as asked:
+    async with opened(loaded, given.paths, progress=asking.waiting()) as asked:
         count = await write(out, _rows(asked.reads(query), declarations, given.output), given.output, FIELDS, _SHOWN)
         extent = await asked.extent()
     if given.output == "table":

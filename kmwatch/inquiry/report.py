@@ -14,7 +14,7 @@ from kmwatch.config.load import Loaded
 from kmwatch.core.ledger import Query
 from kmwatch.core.review import Terms, review
 from kmwatch.inquiry import asking
-from kmwatch.inquiry.history import archive
+from kmwatch.inquiry.history import opened
 from kmwatch.report.build import build
 from kmwatch.report.gather import Gathered
 from kmwatch.report.page import render
@@ -28,7 +28,7 @@ async def report(loaded: Loaded, given: argparse.Namespace, out: TextIO) -> None
         OSError: the page cannot be written.
     """
     gathered = Gathered(loaded.declarations, given.since, given.until)
-    async with archive(loaded, given.paths, progress=asking.waiting()) as asked:
+    async with opened(loaded, given.paths, progress=asking.waiting()) as asked:
         async for reads in asked.reads(Query(since=given.since, until=given.until)):
             for read in reads:
                 gathered.read(read)

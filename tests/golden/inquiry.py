@@ -21,7 +21,7 @@ from kmwatch.config.load import load
 from kmwatch.core.ledger import Query
 from kmwatch.core.model import DAY
 from kmwatch.core.review import Terms, review
-from kmwatch.inquiry.history import archive
+from kmwatch.inquiry.history import opened
 from kmwatch.report.build import build
 from kmwatch.report.gather import Gathered
 from kmwatch.report.view import View
@@ -53,7 +53,7 @@ async def view() -> View:
     """What the report of the recording shows."""
     loaded = load(CONFIG, {})
     gathered = Gathered(loaded.declarations, None, None)
-    async with archive(loaded, SOURCES) as asked:
+    async with opened(loaded, SOURCES) as asked:
         async for reads in asked.reads(Query()):
             for read in reads:
                 gathered.read(read)

@@ -19,8 +19,8 @@ _finding = json.Decoder(Finding).decode
 _PAGE = 500
 
 
-class SqliteArchive:
-    """See `ports.Archive`. Opened read-only; one snapshot for each question."""
+class SqliteHistory:
+    """See `ports.History`. Opened read-only; one snapshot for each question."""
 
     def __init__(self, path: Path) -> None:
         """Open a store.

@@ -1,4 +1,4 @@
-"""What every store must keep of retrievals and findings, and answer about them (ports.Archive)."""
+"""What every store must keep of retrievals and findings, and answer about them (ports.History)."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from kmwatch.core.constraint import inside, parse_address, ranges
 from kmwatch.core.ledger import Extent, Query, Read, Use
 from kmwatch.core.model import SECOND, Match, Nearest, Reason
-from kmwatch.ports import Archive, Commit, Fenced, Move, Routed, Store, StoreError
-from kmwatch.store.archive import SqliteArchive
+from kmwatch.ports import Commit, Fenced, History, Move, Routed, Store, StoreError
+from kmwatch.store.history import SqliteHistory
 from kmwatch.store.ledger import select
 from kmwatch.store.schema import MIGRATIONS
 from kmwatch.store.sqlite import SqliteStore
@@ -28,12 +28,12 @@ from tests.support.reads import commit, gathered, queries, read, reads, row
 
 
 class World:
-    """One database, stores that write it and archives that ask it."""
+    """One database, stores that write it and histories that are asked."""
 
-    def __init__(self, folder: Path, store: Callable[[Path, int], Store], archive: Callable[[Path], Archive]) -> None:
+    def __init__(self, folder: Path, store: Callable[[Path, int], Store], history: Callable[[Path], History]) -> None:
         self.path = folder / "kmwatch.db"
-        self._store, self._archive = store, archive
-        self._open: list[Store | Archive] = []
+        self._store, self._history = store, history
+        self._open: list[Store | History] = []
 
     async def store(self, kept: int = 1000) -> Store:
         store = self._store(self.path, kept)
@@ -41,13 +41,13 @@ class World:
         await store.claim()
         return store
 
-    def archive(self) -> Archive:
-        archive = self._archive(self.path)
-        self._open.append(archive)
-        return archive
+    def history(self) -> History:
+        history = self._history(self.path)
+        self._open.append(history)
+        return history
 
     async def ask(self, query: Query = Query()) -> list[Read]:  # noqa: B008  (frozen)
-        return await gathered(self.archive().reads(query))
+        return await gathered(self.history().reads(query))
 
     async def close(self) -> None:
         for one in self._open:
@@ -58,7 +58,7 @@ def sqlite_store(path: Path, kept: int) -> Store:
     return SqliteStore(path, "one", lambda: 1000.0, reads_kept=kept)
 
 
-IMPLEMENTATIONS = [pytest.param((sqlite_store, SqliteArchive), id="sqlite")]
+IMPLEMENTATIONS = [pytest.param((sqlite_store, SqliteHistory), id="sqlite")]
 
 
 @pytest_asyncio.fixture(params=IMPLEMENTATIONS)
@@ -91,7 +91,7 @@ async def test_a_retrieval_told_again_has_the_last_verdict_and_one_row(world: Wo
     assert await world.ask() == [read(1, explained=False, declaration="lb", address="10.9.9.9")]
     assert await world.ask(Query(network="10.0.0.1/32")) == []
     assert await world.ask(Query(network="10.9.9.9/32")) != []
-    assert (await world.archive().extent()).rows == 1
+    assert (await world.history().extent()).rows == 1
 
 
 async def test_what_was_no_retrieval_after_all_is_taken_back(world: World) -> None:
@@ -99,7 +99,7 @@ async def test_what_was_no_retrieval_after_all_is_taken_back(world: World) -> No
     await store.commit(commit(read(1), read(2)))
     await store.commit(commit(gone=("api:req-1", "api:never")))
     assert await world.ask() == [read(2)]
-    assert (await world.archive().extent()).rows == 1
+    assert (await world.history().extent()).rows == 1
 
 
 async def test_a_commit_that_is_refused_leaves_no_row(world: World) -> None:
@@ -109,7 +109,7 @@ async def test_a_commit_that_is_refused_leaves_no_row(world: World) -> None:
     with pytest.raises(Fenced):
         await store.commit(refused)
     assert await world.ask() == []
-    assert (await world.archive().extent()).rows == 0
+    assert (await world.history().extent()).rows == 0
 
 
 async def test_text_of_an_attacker_is_kept_and_found(world: World) -> None:
@@ -131,7 +131,7 @@ def test_a_question_is_answered_with_exactly_the_rows_that_fit(batches: list[lis
     """Whatever the implementation's indexes: held against a list in memory."""
     latest = {one.event_id: one for batch in batches for one in batch}
 
-    async def answers(folder: str, make: tuple[Callable[[Path, int], Store], Callable[[Path], Archive]]) -> None:
+    async def answers(folder: str, make: tuple[Callable[[Path, int], Store], Callable[[Path], History]]) -> None:
         world = World(Path(folder), *make)
         try:
             store = await world.store()
@@ -169,7 +169,7 @@ def fits(query: Query) -> Callable[[Read], bool]:
 async def test_a_reader_sees_one_moment_while_the_writer_goes_on(world: World) -> None:
     store = await world.store(5000)
     await store.commit(commit(*(read(number) for number in range(1, 2001))))
-    pages = world.archive().reads(Query())
+    pages = world.history().reads(Query())
     first = await anext(pages)
     await store.commit(commit(*(read(number) for number in range(2001, 3001)), gone=("api:req-1999",)))
     assert [one.event_id for one in first + await gathered(pages)] == [f"api:req-{n}" for n in range(1, 2001)]
@@ -179,7 +179,7 @@ async def test_how_secrets_were_used_is_counted(world: World) -> None:
     await (await world.store()).commit(
         commit(read(1), read(5), read(3), read(4, secret_id="s-2"), read(6, secret_id=None))
     )
-    assert await world.archive().uses() == {
+    assert await world.history().uses() == {
         "s-1": Use(3, START + SECOND, START + 5 * SECOND),
         "s-2": Use(1, START + 4 * SECOND, START + 4 * SECOND),
     }
@@ -188,11 +188,11 @@ async def test_how_secrets_were_used_is_counted(world: World) -> None:
 async def test_a_finding_is_found_by_its_own_id_and_by_that_of_each_of_its_lines(world: World) -> None:
     sent = [finding(1), finding(2), hostile(3)]
     await (await world.store()).commit(Commit([], [], [Routed(one, ()) for one in sent], []))
-    archive = world.archive()
-    assert [one.line_uid for one in await gathered(archive.findings())] == ["line-1", "line-2", "line-3"]
-    assert await gathered(archive.findings("finding-2")) == [finding(2)]
-    assert await gathered(archive.findings("line-2")) == [finding(2)]
-    assert await gathered(archive.findings("' OR 1=1 --")) == []
+    history = world.history()
+    assert [one.line_uid for one in await gathered(history.findings())] == ["line-1", "line-2", "line-3"]
+    assert await gathered(history.findings("finding-2")) == [finding(2)]
+    assert await gathered(history.findings("line-2")) == [finding(2)]
+    assert await gathered(history.findings("' OR 1=1 --")) == []
 
 
 # Bounds
@@ -203,9 +203,9 @@ async def test_beyond_its_size_the_ledger_lets_the_oldest_go_and_says_how_many(w
     await store.commit(commit(read(5), read(2), read(3)))
     await store.commit(commit(read(1), read(4)))
     assert [one.event_id for one in await world.ask()] == ["api:req-3", "api:req-4", "api:req-5"]
-    assert await world.archive().extent() == Extent(3, START + 3 * SECOND, 2)
+    assert await world.history().extent() == Extent(3, START + 3 * SECOND, 2)
     await store.commit(commit(read(4, explained=False)))  # a row written anew makes none go
-    assert await world.archive().extent() == Extent(3, START + 3 * SECOND, 2)
+    assert await world.history().extent() == Extent(3, START + 3 * SECOND, 2)
 
 
 async def test_pruning_forgets_what_happened_before_a_moment_and_no_finding(world: World) -> None:
@@ -214,14 +214,14 @@ async def test_pruning_forgets_what_happened_before_a_moment_and_no_finding(worl
     await store.commit(Commit([], [], [Routed(finding(1), ("siem",))], []))
     assert await store.prune_reads(START + 2 * SECOND) == 1
     assert await store.prune_reads(START + 2 * SECOND) == 0
-    assert await world.archive().extent() == Extent(2, START + 2 * SECOND, 0)
+    assert await world.history().extent() == Extent(2, START + 2 * SECOND, 0)
     assert store.backlog() == 1
 
 
 async def test_an_empty_ledger_reaches_back_to_nowhere(world: World) -> None:
     await world.store()
-    assert await world.archive().extent() == Extent(0, None, 0)
-    assert await world.archive().uses() == {}
+    assert await world.history().extent() == Extent(0, None, 0)
+    assert await world.history().uses() == {}
 
 
 # SQLite
@@ -244,18 +244,18 @@ async def test_a_store_of_the_release_before_gets_its_ledger_and_keeps_what_it_h
         db.executescript(MIGRATIONS[0])
         db.executescript("INSERT INTO offsets VALUES ('t/0', 7, 'x'); PRAGMA user_version = 1;")
     with pytest.raises(StoreError, match="another release"):
-        SqliteArchive(path)
+        SqliteHistory(path)
     store = sqlite_store(path, 10)
     claim = await store.claim()
     await store.commit(commit(row(1, EXPLAINED, "s-1")))
-    archive = SqliteArchive(path)
+    history = SqliteHistory(path)
     assert claim.positions == {"t/0": 7}
-    assert len(await gathered(archive.reads(Query()))) == 1
-    await archive.close()
+    assert len(await gathered(history.reads(Query()))) == 1
+    await history.close()
     await store.close()
 
 
 def test_asking_makes_no_store(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="no store"):
-        SqliteArchive(tmp_path / "none.db")
+        SqliteHistory(tmp_path / "none.db")
     assert list(tmp_path.iterdir()) == []
