@@ -5,7 +5,7 @@ from __future__ import annotations
 from kmwatch.core.declaration import Declarations
 from kmwatch.core.entitlement import Rule, entitlement, known_roles
 from kmwatch.core.ledger import Read
-from kmwatch.core.model import Initiator, Secret
+from kmwatch.core.model import Initiator, Secret, Witness
 from kmwatch.report.gather import Gathered
 from kmwatch.report.view import ReadGroup, ReadRow
 from kmwatch.report.words import TEXT, second, word
@@ -16,6 +16,12 @@ _WAYS = {
     Rule.CREATOR: "as its creator",
     Rule.PROJECT_MEMBER: "as member of its project",
     Rule.ACL_USER: "by its ACL",
+}
+_LOGS = {
+    Witness.CADF: "audit",
+    Witness.SERVICE_LOG: "service",
+    Witness.ACCESS_LOG: "access",
+    Witness.PROXY_LOG: "proxy",
 }
 
 
@@ -63,7 +69,8 @@ def _row(read: Read, declarations: Declarations) -> ReadRow:
         word(read.address or "no address"),
         f"({read.more.address_source})",
         visible(read.agent or "", TEXT),
-        f"{read.more.evidence}: {', '.join(read.more.seen_in)}",
+        read.more.evidence,
+        ", ".join(_LOGS[witness] for witness in read.more.seen_in),
         visible(", ".join(read.more.flags), TEXT),
         word(read.request_id or read.event_id),
     )
@@ -90,4 +97,4 @@ def about(secret: Secret | None, declarations: Declarations) -> str:
     directory = declarations.directory
     project = directory.project_name(secret.project_id) or secret.project_id or "unknown"
     creator = directory.user_name(secret.creator_id) or secret.creator_id or "unknown"
-    return visible(f"{secret.type or 'type unknown'}, of {project}, created by {creator}", TEXT)
+    return visible(f"{secret.type or 'type unknown'}, of {project}, by {creator}", TEXT)

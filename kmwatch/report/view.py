@@ -72,6 +72,7 @@ class ReadRow(Struct, frozen=True):
     source: str
     agent: str
     evidence: str
+    seen: str  # the logs that tell of it
     flags: str
     request: str
 
