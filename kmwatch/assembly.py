@@ -34,11 +34,12 @@ from kmwatch.core.step import Engine
 from kmwatch.core.watermark import Watermark
 from kmwatch.kafka.security import arguments
 from kmwatch.pipeline import Bounds, Router, Wants
-from kmwatch.ports import Decode, Source, SourceError, Store
+from kmwatch.ports import Decode, History, Source, SourceError, Store, StoreError
 from kmwatch.sources.elected import ElectedKafkaSource
 from kmwatch.sources.file import FileSource
 from kmwatch.sources.kafka import KafkaSource
 from kmwatch.sources.merged import MergedSource
+from kmwatch.store.history import SqliteHistory
 from kmwatch.store.sqlite import SqliteStore
 from kmwatch.wire.decode import Options, Reader
 from kmwatch.wire.haproxy import Captures
@@ -170,7 +171,14 @@ def store(settings: Settings, clock: Clock) -> Store:
         return PostgresStore(target(given), owner, clock.now, sinks=names, lease=given.lease / SECOND)
     if settings.store.sqlite is None:
         raise ValueError(settings.store)  # the settings hold exactly one kind
-    return SqliteStore(settings.store.sqlite.path, owner, clock.now, sinks=names)
+    return SqliteStore(settings.store.sqlite.path, owner, clock.now, sinks=names, reads_kept=settings.ledger.rows)
+
+
+def history(settings: Settings) -> History:
+    """What the configured store has kept; raises StoreError."""
+    if settings.store.sqlite is None:
+        raise StoreError("the ledger of a PostgreSQL store cannot be asked yet")
+    return SqliteHistory(settings.store.sqlite.path)
 
 
 def target(given: Postgres, *, url: str | None = None) -> Target:

@@ -15,6 +15,7 @@ from kmwatch import __version__
 from kmwatch.clock import SystemClock
 from kmwatch.config.load import Loaded, load
 from kmwatch.config.problems import ConfigurationError, Problem
+from kmwatch.inquiry import commands as inquiry
 from kmwatch.learn import commands as mapping
 from kmwatch.learn import stocktaking
 from kmwatch.ports import (
@@ -128,6 +129,7 @@ def _parser() -> argparse.ArgumentParser:
     add_store_commands(commands)
     mapping.add(commands)
     stocktaking.add(commands)
+    inquiry.add(commands)
     return parser
 
 

@@ -17,9 +17,10 @@ from typing import NamedTuple, TypeVar
 
 from msgspec import json
 
-from kmwatch.core.model import Finding
+from kmwatch.core.model import Finding, Micros
 from kmwatch.core.state import Row
 from kmwatch.ports import (
+    READS_KEPT,
     Claim,
     Commit,
     Fenced,
@@ -32,7 +33,7 @@ from kmwatch.ports import (
     StateError,
     StoreError,
 )
-from kmwatch.store import operator
+from kmwatch.store import ledger, operator
 from kmwatch.store.schema import MIGRATIONS
 
 T = TypeVar("T")
@@ -49,7 +50,13 @@ class SqliteStore:
     """See `ports.Store`. Methods run on the store's own thread, in the order they were called."""
 
     def __init__(
-        self, path: Path, owner: str, clock: Callable[[], float], *, sinks: Collection[str] | None = None
+        self,
+        path: Path,
+        owner: str,
+        clock: Callable[[], float],
+        *,
+        sinks: Collection[str] | None = None,
+        reads_kept: int = READS_KEPT,
     ) -> None:
         """Open, or make, the database.
 
@@ -59,6 +66,7 @@ class SqliteStore:
             clock: wall-clock seconds, for retention and the age of what waits.
             sinks: the sinks whose lines `backlog` counts, by default all. Lines of a sink that is configured no
                 more stay where they are, but nobody is waiting for them to go.
+            reads_kept: rows of the ledger of retrievals; beyond it the oldest go, counted.
 
         Raises:
             StoreError: it cannot be opened, is no kmwatch database, or was made by a newer release.
@@ -67,6 +75,7 @@ class SqliteStore:
         self._owner = owner
         self._sinks = sinks
         self._clock = clock
+        self._reads_kept = reads_kept
         self._claim: int | None = None
         self._standing = Standing()
         self._backlog = _Backlog()
@@ -167,6 +176,15 @@ class SqliteStore:
         """Forget delivered lines and rejected records that are old enough."""
         return await self._run(lambda: self._do_prune(before))
 
+    async def prune_reads(self, before: Micros) -> int:
+        """Forget retrievals from before this event time."""
+
+        def work() -> int:
+            with _Transaction(self._db):
+                return ledger.prune(self._db, before)
+
+        return await self._run(work)
+
     async def close(self) -> None:
         """Finish what is queued and close."""
         await self._run(self._db.close)
@@ -248,6 +266,7 @@ class SqliteStore:
                 "INSERT OR REPLACE INTO rejected VALUES (?, ?, ?, ?, ?, ?)",
                 [(r.stream, r.offset, r.reason, r.detail, r.value, stored) for r in commit.rejects],
             )
+            ledger.write(db, commit.reads, self._reads_kept)
             for routed in commit.routed:
                 size = self._put(routed.finding, routed.sinks, stored)
                 served = [s for s in routed.sinks if size and (self._sinks is None or s in self._sinks)]
