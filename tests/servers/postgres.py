@@ -50,15 +50,19 @@ class PostgresServer:
 
     Args:
         settings: more of postgresql.conf, or other values for those this harness sets.
+        cores: run on these only.
         tls: offer TLS with `ca` as the authority, and ask members of the role CERT_USERS for a certificate of it.
     """
 
-    def __init__(self, settings: Mapping[str, str] | None = None, *, tls: bool = False) -> None:
+    def __init__(
+        self, settings: Mapping[str, str] | None = None, *, tls: bool = False, cores: set[int] | None = None
+    ) -> None:
         self.port = free_port()
         self.password = secrets.token_hex(8)
         self.ca = trustme.CA() if tls else None
         self.folder = Path(tempfile.mkdtemp(prefix="kmwatch-postgres-"))
         self._run_as = _other_user()
+        self._cores = cores
         self._process: subprocess.Popen[bytes] | None = None
         self._settings = {**_SETTINGS, "port": str(self.port), **(settings or {})}
 
@@ -87,7 +91,7 @@ class PostgresServer:
     def start(self) -> None:
         """Start it, and return when it answers."""
         assert not self.running, "the server runs already"
-        command = [_program("postgres"), "-D", str(self._data)]
+        command = [program("postgres"), "-D", str(self._data)]
         with (self.folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
                 command,
@@ -98,6 +102,8 @@ class PostgresServer:
                 cwd=self.folder,
                 **self._run_as,
             )
+        if self._cores:
+            os.sched_setaffinity(self._process.pid, self._cores)  # what it forks from here on inherits that
         self.wait_until_it_answers()
 
     def stop(self) -> None:
@@ -130,12 +136,14 @@ class PostgresServer:
                 self.sql("SELECT 1")
             except psycopg.OperationalError as error:
                 if not self.running or time.monotonic() > deadline:
-                    raise ServerUnavailableError(f"PostgreSQL does not answer: {error}; {self.log()[-3000:]}") from error
+                    raise ServerUnavailableError(f"no answer: {error}; {self.log()[-3000:]}") from error
                 time.sleep(0.05)
             else:
                 return
 
-    def sql(self, statement: str, parameters: Sequence[object] = (), *, url: str | None = None) -> list[tuple[Any, ...]]:
+    def sql(
+        self, statement: str, parameters: Sequence[object] = (), *, url: str | None = None
+    ) -> list[tuple[Any, ...]]:
         """Run a statement as the superuser, or at another URL; returns its rows."""
         with psycopg.connect(url or self.admin, autocommit=True, connect_timeout=5) as db:
             cursor = db.execute(statement.encode(), parameters or None)
@@ -171,7 +179,7 @@ class PostgresServer:
         secret = self.folder / "password"
         secret.write_text(self.password)
         self._own(self.folder, secret)
-        command = [_program("initdb"), "-D", str(self._data), "-U", _USER, "--auth=scram-sha-256", "--no-sync"]
+        command = [program("initdb"), "-D", str(self._data), "-U", _USER, "--auth=scram-sha-256", "--no-sync"]
         command += [f"--pwfile={secret}", "--encoding=UTF8", "--locale=C.UTF-8"]
         done = subprocess.run(
             command, capture_output=True, text=True, check=False, cwd=self.folder, env=_environment(), **self._run_as
@@ -222,7 +230,7 @@ def _other_user() -> dict[str, Any]:
     return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
 
 
-def _program(name: str) -> str:
+def program(name: str) -> str:
     """The newest that is installed; Debian keeps them out of PATH."""
 
     def version(path: Path) -> int:
