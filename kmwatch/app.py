@@ -325,6 +325,8 @@ class App:
                 if self._clock.monotonic() - pruned >= _PRUNE_SECONDS:
                     pruned = self._clock.monotonic()
                     await self._store.prune(self._clock.now() - RETENTION_SECONDS)
+                    now = int(self._clock.now() * SECOND)
+                    await self._store.prune_reads(now - self._loaded.settings.ledger.retention)
             except StoreError as error:
                 log.warning("store_failed", error=str(error))
             except StateError as error:

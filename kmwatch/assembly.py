@@ -32,10 +32,11 @@ from kmwatch.core.step import Engine
 from kmwatch.core.watermark import Watermark
 from kmwatch.kafka.security import arguments
 from kmwatch.pipeline import Bounds, Router, Wants
-from kmwatch.ports import Decode, Source, SourceError
+from kmwatch.ports import Decode, History, Source, SourceError
 from kmwatch.sources.file import FileSource
 from kmwatch.sources.kafka import KafkaSource
 from kmwatch.sources.merged import MergedSource
+from kmwatch.store.history import SqliteHistory
 from kmwatch.store.sqlite import SqliteStore
 from kmwatch.wire.decode import Options, Reader
 from kmwatch.wire.haproxy import Captures
@@ -157,7 +158,12 @@ def store(settings: Settings, clock: Clock) -> SqliteStore:
     """The configured store; raises StoreError."""
     owner = f"{socket.gethostname()}:{os.getpid()}"
     names = {sink.name for sink in settings.sinks}
-    return SqliteStore(settings.store.sqlite.path, owner, clock.now, sinks=names)
+    return SqliteStore(settings.store.sqlite.path, owner, clock.now, sinks=names, reads_kept=settings.ledger.rows)
+
+
+def history(settings: Settings) -> History:
+    """What the configured store has kept; raises StoreError."""
+    return SqliteHistory(settings.store.sqlite.path)
 
 
 def source(settings: Settings, clock: Clock, *, accept_gap: bool = False) -> Source:

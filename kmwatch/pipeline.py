@@ -21,6 +21,7 @@ from typing import NamedTuple, Protocol, TypeVar
 
 from msgspec import MsgspecError
 
+from kmwatch.core.ledger import Rows, note
 from kmwatch.core.model import Finding, Mode, Severity
 from kmwatch.core.record import Rejected
 from kmwatch.core.state import Memory
@@ -223,7 +224,7 @@ class Pipeline:
 
     async def _compute(self, session: _Session, batch: Batch) -> Commit | None:
         """Decode a batch, put it in order, and work on what is due, in slices; returns what to write, if anything."""
-        engine, rejects, routed = session.engine, list[Reject](), list[Routed]()
+        engine, rejects, routed, reads = session.engine, list[Reject](), list[Routed](), Rows()
         changed, decode = bool(batch.records), batch.decode or _detect
         for start in range(0, len(batch.records), SLICE):
             rejects += self._decode(engine, decode, batch.records[start : start + SLICE])
@@ -238,11 +239,12 @@ class Pipeline:
             for output in outputs:
                 changed = changed or bool(output.judged or output.findings)
                 routed += [self._router.route(finding) for finding in output.findings]
+                note(reads, output.judged)
                 self._observer.stepped(output, engine)
             await asyncio.sleep(0)
         if not changed:
             return None
-        return Commit(session.moves(batch.records), session.memory.changes(), routed, rejects)
+        return Commit(session.moves(batch.records), session.memory.changes(), routed, rejects, reads)
 
     def _decode(self, engine: Engine, decode: Decode, records: Sequence[Record]) -> list[Reject]:
         """Decode a slice, stream by stream; returns what could not be read."""

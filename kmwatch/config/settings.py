@@ -24,6 +24,7 @@ from kmwatch.config.values import (
     SeverityName,
 )
 from kmwatch.core.model import HOUR
+from kmwatch.ports import READS_KEPT
 
 Expectation = Literal["required", "expected", "absent"]
 
@@ -164,6 +165,15 @@ class Limits(Model):
     """Octets of findings that wait for a sink, before reading pauses."""
 
 
+class Ledger(Model):
+    """The ledger of retrievals: who read which secret, for `kmwatch reads`, `explain` and `report`."""
+
+    retention: Duration = Field(default="400d", validate_default=True)
+    """How long a retrieval is kept, by its event time."""
+    rows: Annotated[int, Field(ge=1000, le=1_000_000_000)] = READS_KEPT
+    """Retrievals that are kept at most; beyond it the oldest go, counted."""
+
+
 class Log(Model):
     """kmwatch's own log, on standard error."""
 
@@ -226,6 +236,8 @@ class Settings(Model):
     """How long to wait for what arrives out of order."""
     limits: Limits = Limits()
     """Bounds on memory and disk."""
+    ledger: Ledger = Ledger()
+    """The ledger of retrievals."""
     log: Log = Log()
     """kmwatch's own log."""
 

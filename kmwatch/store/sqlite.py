@@ -17,9 +17,10 @@ from typing import NamedTuple, TypeVar
 
 from msgspec import json
 
-from kmwatch.core.model import Finding
+from kmwatch.core.model import Finding, Micros
 from kmwatch.core.state import Row
 from kmwatch.ports import (
+    READS_KEPT,
     Claim,
     Commit,
     Fenced,
@@ -31,7 +32,7 @@ from kmwatch.ports import (
     StateError,
     StoreError,
 )
-from kmwatch.store import operator
+from kmwatch.store import ledger, operator
 from kmwatch.store.schema import MIGRATIONS
 
 T = TypeVar("T")
@@ -48,7 +49,13 @@ class SqliteStore:
     """See `ports.Store`. Methods run on the store's own thread, in the order they were called."""
 
     def __init__(
-        self, path: Path, owner: str, clock: Callable[[], float], *, sinks: Collection[str] | None = None
+        self,
+        path: Path,
+        owner: str,
+        clock: Callable[[], float],
+        *,
+        sinks: Collection[str] | None = None,
+        reads_kept: int = READS_KEPT,
     ) -> None:
         """Open, or make, the database.
 
@@ -58,6 +65,7 @@ class SqliteStore:
             clock: wall-clock seconds, for retention and the age of what waits.
             sinks: the sinks whose lines `backlog` counts, by default all. Lines of a sink that is configured no
                 more stay where they are, but nobody is waiting for them to go.
+            reads_kept: rows of the ledger of retrievals; beyond it the oldest go, counted.
 
         Raises:
             StoreError: it cannot be opened, is no kmwatch database, or was made by a newer release.
@@ -66,6 +74,7 @@ class SqliteStore:
         self._owner = owner
         self._sinks = sinks
         self._clock = clock
+        self._reads_kept = reads_kept
         self._claim: int | None = None
         self._backlog = _Backlog()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="store")
@@ -154,6 +163,15 @@ class SqliteStore:
         """Forget delivered lines and rejected records that are old enough."""
         return await self._run(lambda: self._do_prune(before))
 
+    async def prune_reads(self, before: Micros) -> int:
+        """Forget retrievals from before this event time."""
+
+        def work() -> int:
+            with _Transaction(self._db):
+                return ledger.prune(self._db, before)
+
+        return await self._run(work)
+
     async def close(self) -> None:
         """Finish what is queued and close."""
         await self._run(self._db.close)
@@ -228,6 +246,7 @@ class SqliteStore:
                 "INSERT OR REPLACE INTO rejected VALUES (?, ?, ?, ?, ?, ?)",
                 [(r.stream, r.offset, r.reason, r.detail, r.value, stored) for r in commit.rejects],
             )
+            ledger.write(db, commit.reads, self._reads_kept)
             for routed in commit.routed:
                 size = self._put(routed.finding, routed.sinks, stored)
                 served = [s for s in routed.sinks if size and (self._sinks is None or s in self._sinks)]
