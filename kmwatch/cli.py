@@ -15,6 +15,7 @@ from kmwatch import __version__
 from kmwatch.clock import SystemClock
 from kmwatch.config.load import Loaded, load
 from kmwatch.config.problems import ConfigurationError, Problem
+from kmwatch.inquiry import commands as inquiry
 from kmwatch.ports import (
     PositionError,
     Selection,
@@ -118,6 +119,7 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     replay.set_defaults(command=_replay)
     _outbox_parser(commands)
+    inquiry.add(commands)
     return parser
 
 

@@ -15,7 +15,7 @@ Keys of requests told in full are remembered, so that a record which comes again
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice, takewhile
 from typing import TypeVar
 
@@ -91,6 +91,7 @@ class Join:
         self._tries: deque[tuple[Micros, str]] = deque()
         self.lingering: dict[str, OpenRequest] = {}  # told at last, and not in full
         self.number = 0  # of the latest line
+        self.heard: Callable[[AuditEvent, Sequence[Sighting]], None] | None = None  # who wants to know what made it
 
     def add(self, key: str, record: Sighting, stream: str, now: Micros, ready: Callable[[Ready], None]) -> Joined:
         """Take one record, in the order of time.
@@ -365,8 +366,9 @@ class Join:
         return Ready(self._event(request, now), request.streams, before=request.before)
 
     def _event(self, request: OpenRequest, now: Micros, *, early: bool = False) -> AuditEvent:
-        return audit_event(
-            request.records,
+        records = request.records
+        event = audit_event(
+            records,
             request.slots,
             self._expected,
             now,
@@ -374,6 +376,9 @@ class Join:
             early=early,
             ambiguous=request.ambiguous,
         )
+        if self.heard is not None and not early:
+            self.heard(event, records)
+        return event
 
     def _end_lines(self, now: Micros, ready: Callable[[Ready], None]) -> None:
         """Tell of the lines that no request has claimed."""
@@ -396,7 +401,10 @@ class Join:
         if across is not None and other is not None:
             across.take(other)
             told.append(other)
-        event = event_of_lines([one.record for one in told], self._expected, now)
+        records = [one.record for one in told]
+        event = event_of_lines(records, self._expected, now)
+        if self.heard is not None:
+            self.heard(event, records)
         ready(Ready(event, tuple(one.stream for one in told)))
 
     def _end_lingering(self, now: Micros) -> None:

@@ -70,6 +70,11 @@ def _cut(text: str, width: int) -> str:
     return text + ELLIPSIS
 
 
+def columns(text: str) -> int:
+    """How many columns a text takes."""
+    return len(text) if text.isascii() else sum(map(_columns, text))
+
+
 def _columns(character: str) -> int:
     """A combining mark counts as one: a pile of them must not make a line longer than it looks."""
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1
