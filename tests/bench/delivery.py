@@ -51,6 +51,7 @@ from tests.servers.syslog_ng import SyslogNg
 from tests.support import httpsinks
 from tests.support.daemon import Config, Daemon, configuration, kafka_source
 from tests.support.findings import finding
+from tests.support.store import reading
 from tests.support.threaded import Threaded
 
 ATTACKS = 0.05  # share of requests of attacks in `latency`, so that there are lines enough
@@ -175,11 +176,11 @@ async def _rate(path: Path, make: Callable[[], Sink], count: int) -> float:
 
 
 class _TimedHec(FakeHec):
-    """Notes how long after its event each line was taken."""
+    """Notes when each create and update was taken, and of which event time it is."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.after: list[float] = []
+        self.taken: dict[str, tuple[float, float]] = {}
 
     async def take(self, request: web.Request, body: bytes) -> web.StreamResponse:
         answer = await super().take(request, body)
@@ -188,7 +189,8 @@ class _TimedHec(FakeHec):
         while at < len(text):
             item, at = decoder.raw_decode(text, at)
             if item["event"].get("activity_id") in (1, 2):
-                self.after.append(now - item["event"]["time"] / 1000)
+                event = item["event"]
+                self.taken.setdefault(event["metadata"]["uid"], (now, event["time"] / 1000))
         return answer
 
 
@@ -213,12 +215,19 @@ def latency(rate: int, seconds: int, lateness: str) -> None:
             )
             time.sleep(1)
             daemon.terminate()
-        found = sorted(splunk.receiver.after)
-    cuts = quantiles(found, n=100)
-    print(
-        f"{rate} records/s for {seconds} s, lateness {lateness}: {len(found)} lines;"
-        f" p50 {cuts[49] * 1000:.0f} ms, p99 {cuts[98] * 1000:.0f} ms, most {found[-1] * 1000:.0f} ms"
-    )
+        with reading(folder / "kmwatch.db") as db:
+            stored = dict(db.execute("SELECT line_uid, stored FROM outbox").fetchall())
+        taken = splunk.receiver.taken
+    print(f"{rate} records/s for {seconds} s, lateness {lateness}: {len(taken)} lines")
+    _print("record produced -> outbox", [stored[uid] - event for uid, (_, event) in taken.items()])
+    _print("outbox -> acknowledged", [at - stored[uid] for uid, (at, _) in taken.items()])
+    _print("record produced -> acknowledged", [at - event for at, event in taken.values()])
+
+
+def _print(what: str, seconds: list[float]) -> None:
+    cuts = quantiles(seconds, n=100)
+    p50, p99, most = (1000 * value for value in (cuts[49], cuts[98], max(seconds)))
+    print(f"  {what:<34} p50 {p50:6.0f} ms   p99 {p99:6.0f} ms   most {most:6.0f} ms")
 
 
 async def _produce(kafka: KafkaServer, topic: str, rate: int, seconds: int, cited: frozenset[str]) -> None:
