@@ -200,8 +200,8 @@ BROKEN = [
         "6: sinks[0]: gets no detection at all; name some under detections, or remove it",
     ),
     (
-        sinks("{name: a, stdout: {}, detections: [KMW-003]}"),
-        f"6: sinks[0].detections[0]: KMW-003 is not available in this release; available: {RULE_LIST}",
+        sinks("{name: a, stdout: {}, detections: [KMW-021]}"),
+        f"6: sinks[0].detections[0]: KMW-021 is not available in this release; available: {RULE_LIST}",
     ),
     (
         kafka("protocol: sasl_ssl, mechanism: OAUTHBEARER"),
