@@ -43,6 +43,10 @@ RULES = (
     "KMW-030",
     "KMW-033",
     "KMW-034",
+    "KMW-041",
+    "KMW-042",
+    "KMW-043",
+    "KMW-044",
 )
 COUNTING_RULES = (
     "KMW-005",

@@ -8,6 +8,7 @@ from typing import Any
 from msgspec import Struct
 
 from kmwatch.core.account import Account, count
+from kmwatch.core.behind import Behind
 from kmwatch.core.declaration import Declarations
 from kmwatch.core.keyed import Keyed
 from kmwatch.core.match import match as hold
@@ -17,6 +18,7 @@ from kmwatch.core.rate import Rates
 from kmwatch.core.rollup import RollUp
 from kmwatch.core.rules.base import Case, Flagged, Hit, Rule, Settings, Sharer, Watcher, Withholder
 from kmwatch.core.rules.catalogue import build
+from kmwatch.core.rules.hosted import HostCase, HostRule
 from kmwatch.core.rules.unexpected_network import ANYWHERE, Network
 from kmwatch.core.traffic import Counter, EventClass, Traffic, class_of
 
@@ -73,6 +75,7 @@ class Detector:
         for rule, _ in self._rules:
             if isinstance(rule, Sharer):
                 rule.shares(self._traffic)
+        self._host_rules = [(rule, rollup) for rule, rollup in self._rules if isinstance(rule, HostRule)]
         self._concerns: dict[tuple[object, ...], Concern] = {}  # by class
         self._next_deadline: Micros | None = None
         self._tidied: Micros = 0
@@ -173,6 +176,22 @@ class Detector:
         findings += lines
         if lines:
             self._mind(rollup)
+
+    @property
+    def behind(self) -> Behind:
+        """What is declared of the side that no API request shows."""
+        return self._declarations.behind
+
+    def host(self, case: HostCase) -> list[Finding]:
+        """Show an event of the host's audit log, in the order of time, to the rules about the host."""
+        now = case.event.observed_time
+        findings = self.advance(now) if self._due(now) else []
+        for rule, rollup in self._host_rules:
+            for hit in rule.on_host(case):
+                self._take(hit, rollup, findings)
+        if findings:
+            self._note(findings)
+        return findings
 
     def pulse(self, pulse: Pulse) -> list[Finding]:
         """Show the feed itself to the rules that watch it.

@@ -75,6 +75,8 @@ class Witness(Word):
     SERVICE_LOG = "service_log"
     ACCESS_LOG = "access_log"
     PROXY_LOG = "proxy_log"
+    BACKEND = "backend"
+    HOST = "host"
 
 
 class AddressSource(Word):
@@ -221,12 +223,12 @@ class Secret(Struct, frozen=True, gc=False):
 
 
 class Citation(Struct, frozen=True, gc=False):
-    """One request as a finding cites it."""
+    """One request as a finding cites it; or a record of a log behind the API, then with kind "host" or "backend"."""
 
     event_id: str
     event_time: Micros
-    kind: Kind
-    operation: str  # "GET /v1/secrets/<id>/payload": method (or "-") and normalised path
+    kind: str  # a Kind, "host" or "backend"
+    operation: str  # "GET /v1/secrets/<id>/payload": method (or "-") and normalised path; "openat <path>"
     status: int | None
     request_id: str | None
     user_id: str | None

@@ -7,21 +7,24 @@ findings, however the records were batched and in whatever order they arrived wi
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
 
 from msgspec import Struct, field
 
 from kmwatch.core.account import Account, Taken, Tally, count
 from kmwatch.core.detect import Detector, Judged
 from kmwatch.core.feed import Feed
+from kmwatch.core.host.watch import HostWatch
 from kmwatch.core.join import Join, Joined, Ready
+from kmwatch.core.keyed import Keyed
 from kmwatch.core.model import HOUR, MINUTE, Finding, Micros, Witness
 from kmwatch.core.order import Order, Waiting
 from kmwatch.core.pulse import Expectation
-from kmwatch.core.record import AuditRecord, Decoded, Ignored, Rejected, Sighting
+from kmwatch.core.record import BEHIND, AuditRecord, Decoded, HostRecord, Ignored, Rejected, Witnessed
 from kmwatch.core.watermark import Watermark
 
-_DUPLICATE, _UNWANTED = Joined.DUPLICATE, Joined.UNWANTED
+_WAITING, _DUPLICATE, _UNWANTED = Joined.WAITING, Joined.DUPLICATE, Joined.UNWANTED
 
 
 class Output(Struct):
@@ -55,6 +58,7 @@ class Engine:
         self.account = account
         self.feed = Feed()
         self._witnesses = dict(witnesses or {})
+        self.host = HostWatch(detector.behind, join.limit)
         self._due: list[Waiting] = []
         self._at = 0  # how much of what is due is done
         self._now: Micros = order.frontier
@@ -77,7 +81,7 @@ class Engine:
         account, watermark = self.account.stream(stream), self.watermark
         account.consumed += len(decoded)
         rejected: list[tuple[int, Rejected]] = []
-        records: Sequence[Sighting] = decoded  # type: ignore[assignment]  # unless the next lines find others
+        records: Sequence[Witnessed] = decoded  # type: ignore[assignment]  # unless the next lines find others
         seen = watermark.seen.get(stream)
         if not all(type(record) is AuditRecord for record in decoded):
             records, reached = [], seen
@@ -130,13 +134,14 @@ class Engine:
         self._due, self._at = self.order.flush(), 0
         out, _ = self.work(len(self._due))
         now = max(self._now, self.order.frontier)
+        self._host_due(now + 1)
         self.join.flush(now, self._ready)
         if now > 0:
             self._pulse(now + MINUTE)
         out.findings += self.detector.flush()
         return out
 
-    def _run(self, due: Sequence[Waiting]) -> None:
+    def _run(self, due: Sequence[Waiting]) -> None:  # noqa: C901
         """Join a slice. Written for speed: all of this loop happens for every record."""
         join, ready = self.join, self._ready
         add, due_until = join.add, join.due
@@ -144,6 +149,8 @@ class Engine:
         minute, taken = feed.next_minute, dict[Taken, int]()
         for at, tie, slot, stream, _, record in due:
             if at > now:
+                if at >= self.host.gather.next:
+                    self._host_due(at)
                 if at >= minute:
                     self._settle(taken)
                     self._pulse(at)
@@ -154,7 +161,11 @@ class Engine:
             heard[slot] = now
             if record.flags:
                 feed.skew(stream, record.flags)
-            became = stream, slot, add(tie if record.key else "", record, stream, now, ready)
+            if slot < BEHIND:
+                what = add(tie if record.key else "", record, stream, now, ready)  # type: ignore[arg-type]
+            else:
+                what = self._behind(record, stream, now)
+            became = stream, slot, what
             taken[became] = taken.get(became, 0) + 1
         self._now = now
         self._settle(taken)
@@ -174,6 +185,7 @@ class Engine:
 
     def _pass_time(self, now: Micros) -> None:
         if now > self._now:
+            self._host_due(now)
             if now >= self.feed.next_minute and self.feed.pulsed is not None:
                 self._pulse(now)
             self._now = now
@@ -187,6 +199,20 @@ class Engine:
         for minute in self.feed.due(now):
             self.join.due(minute - 1, self._ready)
             self._out.findings += self.detector.pulse(self.feed.pulse(minute, self._witnesses))
+
+    def _behind(self, record: Witnessed, stream: str, now: Micros) -> Joined:
+        """Take a record of a log behind the API: it tells of no request, and joins none."""
+        if isinstance(record, HostRecord) and Witness.HOST in self._witnesses:
+            return _WAITING if self.host.add(record, stream, now) else _DUPLICATE
+        return _UNWANTED
+
+    def _host_due(self, now: Micros) -> None:
+        """Show the host's events that time has passed to the rules."""
+        for case, streams in self.host.due(now):
+            for stream in streams:
+                self.account.streams[stream].joined += 1
+            count(self.account.behind, Witness.HOST)
+            self._out.findings += self.detector.host(case)
 
     def _moment(self, reached: Micros | None, stamp: Micros | None) -> Micros:
         """About when a record that cannot be read was written: its transport's word, unless that is absurd."""
@@ -208,7 +234,13 @@ class Engine:
             out.findings += findings
         self.account.events_evaluated += not told.again
 
+    def states(self) -> Iterable[Keyed[Any]]:
+        """All memory that is kept by key, for commit and restore."""
+        yield from self.host.states()
+        yield from self.detector.states()
+
     def restored(self) -> None:
         """Its parts have been brought to the state of the last commit."""
         self._now = self.order.frontier
+        self.host.restored()
         self.detector.restored()

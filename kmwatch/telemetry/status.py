@@ -86,6 +86,7 @@ def waiting_streams(engine: Engine) -> Iterator[str]:
         yield item[3]
     for request in engine.join.open.values():
         yield from request.streams
+    yield from engine.host.gather.streams()
     for lines in engine.join.lines.values():
         for line in lines.waiting.values():
             yield line.stream

@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from kmwatch.core.model import Micros
 from kmwatch.core.record import Decoded, Ignored, Rejected, RejectReason, Slot
-from kmwatch.wire import cadf, combined, haproxy, oslo_json, oslo_text, uwsgi
+from kmwatch.wire import auditd, cadf, combined, haproxy, laurel, oslo_json, oslo_text, uwsgi
 from kmwatch.wire.cadf import MAX_BYTES
 from kmwatch.wire.envelope import DEPTH, Kind, peel
 from kmwatch.wire.framing import peel as unframe
@@ -24,8 +24,9 @@ from kmwatch.wire.haproxy import Captures
 
 _TextDecoder = Callable[[str, tzinfo, str | None], Decoded | None]  # line, zone, host; None: of another form
 _JsonDecoder = Callable[[bytes, tzinfo, Micros | None], Decoded]  # value, zone, stamp of the transport
+_BehindDecoder = Callable[[bytes, str | None], Decoded]  # of logs behind the API: value, host
 _NOTIFICATION = b'{"oslo.'  # how oslo.messaging begins every message: the hot path
-_JSON_FORMS: Final = {"cadf": Kind.CADF, "oslo_json": Kind.OSLO_JSON, "kolla": Kind.KOLLA}
+_JSON_FORMS: Final = {"cadf": Kind.CADF, "oslo_json": Kind.OSLO_JSON, "kolla": Kind.KOLLA, "laurel": Kind.LAUREL}
 
 # What a program prints below a line of its log: tracebacks, and the rest of a message with line ends in it.
 _continues = re.compile(
@@ -58,11 +59,13 @@ _TEXT_FORMS: Final[dict[str, _TextDecoder]] = {
     "haproxy": lambda line, zone, host: haproxy.decode(line, zone, host=host),
     "combined": _as_access,
     "combined_proxy": _as_proxy,
+    "auditd": auditd.decode,
 }
 _JSON_DECODERS: Final[dict[Kind, _JsonDecoder]] = {
     Kind.OSLO_JSON: oslo_json.decode,
     Kind.KOLLA: oslo_json.decode_parsed,
 }
+_BEHIND: Final[dict[Kind, _BehindDecoder]] = {Kind.LAUREL: laurel.decode}
 _SERVICE = "oslo_text"  # the service's own log; tried first, for it has the most lines
 FORMS: Final = (*_JSON_FORMS, _SERVICE, *_TEXT_FORMS)
 _DETECTED: Final = tuple(form for form in _TEXT_FORMS if form != "combined_proxy")  # in this order
@@ -111,12 +114,15 @@ class Reader:
         if kind is Kind.BROKEN and self._form not in _JSON_FORMS:  # uWSGI with memory-report begins with a brace
             found = self._line(value.decode("utf-8", "replace"), stamp, 0, host)
             return Rejected(RejectReason.NOT_JSON, "begins as JSON, and is none") if _unknown(found) else found
-        return self._json(kind, inner, value, stamp)
+        return self._json(kind, inner, value, stamp, host)
 
-    def _json(self, kind: Kind, mended: bytes | str, value: bytes, stamp: Micros | None) -> Decoded:
+    def _json(self, kind: Kind, mended: bytes | str, value: bytes, stamp: Micros | None, host: str | None) -> Decoded:
         form = self._form
         if form == "cadf" or (form is None and kind is Kind.CADF):
             return cadf.decode(value, stamp)
+        behind = _BEHIND.get(kind)
+        if behind is not None and not isinstance(mended, str) and (form is None or _JSON_FORMS.get(form) is kind):
+            return behind(mended, host)
         decode = _JSON_DECODERS.get(kind)
         if decode is None or isinstance(mended, str) or (form is not None and _JSON_FORMS.get(form) is not kind):
             return Rejected(RejectReason.UNKNOWN_FORM, _unknown_to(form, "JSON"))

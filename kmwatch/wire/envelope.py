@@ -7,6 +7,7 @@ A shipper's object holds the line as one string among fields of its own. Records
 from __future__ import annotations
 
 import json
+import re
 
 import msgspec
 from msgspec import Struct
@@ -23,6 +24,7 @@ class Kind(Word):
     CADF = "cadf"
     OSLO_JSON = "oslo_json"
     KOLLA = "kolla"
+    LAUREL = "laurel"
     OTHER = "other"
     BROKEN = "broken"  # not even lenient readers take it for a JSON object
 
@@ -44,6 +46,7 @@ class _Object(Struct, gc=False):
     text: msgspec.Raw = msgspec.field(default=_ABSENT, name="Payload")  # kolla-ansible's fluentd
     module: msgspec.Raw = msgspec.field(default=_ABSENT, name="python_module")
     app: msgspec.Raw = msgspec.field(default=_ABSENT, name="App")  # of uWSGI, by kolla-ansible's fluentd
+    event: msgspec.Raw = msgspec.field(default=_ABSENT, name="ID")  # laurel
     host: msgspec.Raw = _ABSENT  # rsyslog; an object with a name in Filebeat's
     hostname: msgspec.Raw = _ABSENT
     machine: msgspec.Raw = msgspec.field(default=_ABSENT, name="Hostname")  # kolla-ansible's fluentd
@@ -78,6 +81,7 @@ _object = msgspec.json.Decoder(_Object).decode
 _host = msgspec.json.Decoder(str | _Host | None).decode
 _request = msgspec.json.Decoder(_Request).decode
 _text = msgspec.json.Decoder(str).decode
+_audited = re.compile(rb'"[0-9]{1,11}\.[0-9]{3}:[0-9]{1,20}"').fullmatch
 _UNREADABLE = (msgspec.DecodeError, UnicodeError, RecursionError)
 
 
@@ -112,6 +116,8 @@ def _peeled(value: bytes) -> tuple[Kind, bytes | str, str | None]:
     found = _object(value)  # every field that is missing is the one object _ABSENT
     if found.oslo is not _ABSENT or found.event_type is not _ABSENT:
         return Kind.CADF, value, None
+    if found.event is not _ABSENT and _audited(bytes(found.event)):
+        return Kind.LAUREL, value, None
     if found.levelname is not _ABSENT or found.asctime is not _ABSENT or found.funcname is not _ABSENT:
         return Kind.OSLO_JSON, value, None
     if found.module is not _ABSENT:

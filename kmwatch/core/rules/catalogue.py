@@ -10,12 +10,16 @@ from kmwatch.core.rules import (
     audit_gap,
     broken_constraint,
     conflicting_witness,
+    database_touched,
     decoy_touched,
     denied_burst,
+    host_audit_off,
     id_probing,
     key_administration,
     legacy_read,
     mass_deletion,
+    master_key_read,
+    master_key_tampered,
     rapid_reads,
     reads_blinded,
     retrieval_outage,
@@ -47,6 +51,10 @@ _MODULES = (
     unparsed_records,
     retrieval_outage,
     key_administration,
+    master_key_read,
+    master_key_tampered,
+    host_audit_off,
+    database_touched,
 )
 CATALOGUE: tuple[Meta, ...] = tuple(module.META for module in _MODULES)
 
@@ -82,5 +90,9 @@ def build(settings: Mapping[str, Settings], limit: int, network: Network = ANYWH
         unparsed_records.UnparsedRecords(of["KMW-030"], limit),
         retrieval_outage.RetrievalOutage(of["KMW-033"], limit),
         key_administration.KeyAdministration(of["KMW-034"]),
+        master_key_read.MasterKeyRead(),
+        master_key_tampered.MasterKeyTampered(),
+        host_audit_off.HostAuditOff(limit),
+        database_touched.DatabaseTouched(),
     ]
     return [(rule, of[rule.meta.id]) for rule in rules if of[rule.meta.id].mode is not Mode.OFF]
