@@ -27,7 +27,7 @@ from kmwatch.core.pulse import Expectation
 from kmwatch.core.rules.base import Settings as RuleSettings
 from kmwatch.core.rules.catalogue import CATALOGUE
 from kmwatch.core.rules.unexpected_network import Network
-from kmwatch.core.step import Engine
+from kmwatch.core.step import BackendClock, Engine
 from kmwatch.core.watermark import Watermark
 from kmwatch.pipeline import Router
 from kmwatch.ports import Decode, Sink, Source, SourceError
@@ -64,6 +64,7 @@ def engine(settings: Settings, declarations: Declarations) -> Engine:
         ),
         account,
         witnesses(settings),
+        BackendClock(settings.backend_log.clock_error, settings.backend_log.delay),
     )
 
 
@@ -149,7 +150,9 @@ def reader(settings: Settings, form: Form | None, zone: str) -> Reader:
         tuple(name.lower() for name in names)
         for names in (settings.proxy_log.request_captures, settings.proxy_log.response_captures)
     ]
-    return Reader(Options(form, UTC if zone == "UTC" else ZoneInfo(zone), Captures(*captures)))
+    hsm = settings.backend_log.hsm
+    mapping = None if hsm is None else hsm.mapping()
+    return Reader(Options(form, UTC if zone == "UTC" else ZoneInfo(zone), Captures(*captures), mapping))
 
 
 def _sink(given: SinkSettings) -> Sink:

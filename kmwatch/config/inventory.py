@@ -1,7 +1,8 @@
 """The secret inventory: JSON lines, one secret each, as exporters of the Key Manager's database write it.
 
 `id` is needed; `name`, `secret_type` (or `type`), `project_id`, `creator_id`, `status`, `deleted`,
-`deleted_at` and `containers` (ids) are used where they are; other keys are ignored.
+`deleted_at`, `containers` (ids), `crypto_plugin` (kek_data.plugin_name), `plugin_name` and `backend_path`
+(secret_store_metadata) are used where they are; other keys are ignored.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ class _Row(msgspec.Struct, gc=False):
     deleted: bool | int | None = None
     deleted_at: str | None = None
     containers: tuple[str, ...] | None = ()
+    crypto_plugin: str | None = None
+    plugin_name: str | None = None
+    backend_path: str | None = None
 
 
 _DECODER = msgspec.json.Decoder(_Row)
@@ -74,5 +78,15 @@ def _secret(line: bytes) -> tuple[Secret | None, str]:
         return None, 'has an empty "id"; correct or export it again'
     gone = bool(row.deleted) or row.deleted_at is not None or row.status == "DELETED"
     kind = row.secret_type if row.secret_type is not None else row.type
-    found = Secret(row.id, row.name, kind, row.project_id, row.creator_id, gone, row.containers or ())
+    found = Secret(
+        row.id,
+        row.name,
+        kind,
+        row.project_id,
+        row.creator_id,
+        gone,
+        row.containers or (),
+        row.crypto_plugin or row.plugin_name,
+        row.backend_path,
+    )
     return found, ""

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
+from kmwatch.config.backend_log import BackendLog
 from kmwatch.config.base import Model
 from kmwatch.config.problems import listed
 from kmwatch.config.sinks import Sink, unique_names
@@ -43,6 +44,12 @@ RULES = (
     "KMW-030",
     "KMW-033",
     "KMW-034",
+    "KMW-035",
+    "KMW-036",
+    "KMW-037",
+    "KMW-038",
+    "KMW-039",
+    "KMW-040",
     "KMW-041",
     "KMW-042",
     "KMW-043",
@@ -58,6 +65,7 @@ COUNTING_RULES = (
     "KMW-026",
     "KMW-030",
     "KMW-033",
+    "KMW-040",
 )
 _LONGEST_WAIT = 2 * HOUR
 _CATALOGUE = frozenset(f"KMW-{number:03}" for number in range(1, 45))
@@ -251,6 +259,8 @@ class Settings(Model):
     """Networks of the proxies in front of the Key Manager, as its web server sees them."""
     proxy_log: ProxyLog = ProxyLog()
     """What the proxy's log shows."""
+    backend_log: BackendLog = BackendLog()
+    """How the log of the HSM or store behind it is read."""
     network: Network = Network()
     """From where, and how, requests are to come."""
     http: Http = Http()

@@ -13,7 +13,20 @@ from kmwatch.config.values import ConfigPath, Credential, Duration, Glob, HostPo
 Topic = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
 
 Form = Literal[
-    "cadf", "oslo_json", "kolla", "oslo_text", "uwsgi", "haproxy", "combined", "combined_proxy", "auditd", "laurel"
+    "cadf",
+    "oslo_json",
+    "kolla",
+    "oslo_text",
+    "uwsgi",
+    "haproxy",
+    "combined",
+    "combined_proxy",
+    "auditd",
+    "laurel",
+    "vault",
+    "pkcs11",
+    "cloudhsm",
+    "hsm",
 ]
 
 _SASL = ("sasl_plaintext", "sasl_ssl")

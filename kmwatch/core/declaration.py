@@ -57,6 +57,10 @@ class Declarations:
         """The secret as the inventory knows it."""
         return self._secrets.get(secret_id)
 
+    def secrets(self) -> Iterable[Secret]:
+        """All secrets that the inventory knows."""
+        return self._secrets.values()
+
     def decoy(self, secret_id: str) -> str | None:
         """The label of a decoy secret, or None for any other."""
         return self._decoys.get(secret_id)

@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import Struct
 
 from kmwatch.core.account import Account, count
-from kmwatch.core.behind import Behind
+from kmwatch.core.backend.ledger import Verdict
 from kmwatch.core.declaration import Declarations
 from kmwatch.core.keyed import Keyed
 from kmwatch.core.match import match as hold
@@ -16,6 +16,7 @@ from kmwatch.core.model import MINUTE, AddressSource, AuditEvent, Finding, Kind,
 from kmwatch.core.pulse import Pulse
 from kmwatch.core.rate import Rates
 from kmwatch.core.rollup import RollUp
+from kmwatch.core.rules.backed import BackendCase, BackendRule
 from kmwatch.core.rules.base import Case, Flagged, Hit, Rule, Settings, Sharer, Watcher, Withholder
 from kmwatch.core.rules.catalogue import build
 from kmwatch.core.rules.hosted import HostCase, HostRule
@@ -76,6 +77,7 @@ class Detector:
             if isinstance(rule, Sharer):
                 rule.shares(self._traffic)
         self._host_rules = [(rule, rollup) for rule, rollup in self._rules if isinstance(rule, HostRule)]
+        self._backend_rules = [(rule, rollup) for rule, rollup in self._rules if isinstance(rule, BackendRule)]
         self._concerns: dict[tuple[object, ...], Concern] = {}  # by class
         self._next_deadline: Micros | None = None
         self._tidied: Micros = 0
@@ -178,9 +180,9 @@ class Detector:
             self._mind(rollup)
 
     @property
-    def behind(self) -> Behind:
-        """What is declared of the side that no API request shows."""
-        return self._declarations.behind
+    def declarations(self) -> Declarations:
+        """What all is held against."""
+        return self._declarations
 
     def host(self, case: HostCase) -> list[Finding]:
         """Show an event of the host's audit log, in the order of time, to the rules about the host."""
@@ -188,6 +190,27 @@ class Detector:
         findings = self.advance(now) if self._due(now) else []
         for rule, rollup in self._host_rules:
             for hit in rule.on_host(case):
+                self._take(hit, rollup, findings)
+        if findings:
+            self._note(findings)
+        return findings
+
+    def backend(self, case: BackendCase) -> list[Finding]:
+        """Show an operation of the backend, in the order of time, to the rules about it."""
+        now = case.record.observed_time
+        findings = self.advance(now) if self._due(now) else []
+        for rule, rollup in self._backend_rules:
+            for hit in rule.on_backend(case):
+                self._take(hit, rollup, findings)
+        if findings:
+            self._note(findings)
+        return findings
+
+    def account(self, verdict: Verdict, case: BackendCase | None) -> list[Finding]:
+        """Show what the account of the backend says to the rules about it."""
+        findings: list[Finding] = []
+        for rule, rollup in self._backend_rules:
+            for hit in rule.on_account(verdict, case):
                 self._take(hit, rollup, findings)
         if findings:
             self._note(findings)

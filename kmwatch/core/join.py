@@ -88,6 +88,7 @@ class Join:
         self.next: Micros = _NEVER  # nothing is due before this
         self._expected = expected
         self.limit = limit
+        self.settle = expected.settle
         self._tries: deque[tuple[Micros, str]] = deque()
         self.lingering: dict[str, OpenRequest] = {}  # told at last, and not in full
         self.number = 0  # of the latest line

@@ -181,6 +181,8 @@ class AuditEvent(Struct, frozen=True, gc=False):
     flags: tuple[str, ...] = ()
     observed_time: Micros = 0  # its place among events: when the last thing that made it was known
     policy: str | None = None  # the rule that refused it, where the service log names it
+    began: Micros = 0  # when the Key Manager had it, as closely as the witnesses tell: from the first sign of it
+    ended: Micros = 0  # to its answer; 0 where no answer was seen
 
 
 class Rate(Struct, frozen=True, gc=False):
@@ -220,6 +222,8 @@ class Secret(Struct, frozen=True, gc=False):
     creator_id: str | None = None
     deleted: bool = False
     containers: tuple[str, ...] = ()
+    plugin: str | None = None  # which keeps its payload (kek_data.plugin_name, secret_store_metadata.plugin_name)
+    backend_path: str | None = None  # where that keeps it, if it tells: Vault's path
 
 
 class Citation(Struct, frozen=True, gc=False):

@@ -161,6 +161,51 @@ class HostRecord(Struct, frozen=True, gc=False, array_like=True, tag="host"):
     flags: tuple[str, ...] = ()
 
 
+class Deed(Word):
+    """What a client had the HSM or the store do, as far as it matters here."""
+
+    READ = "read"  # one payload decrypted, or handed out
+    WRITE = "write"  # one payload encrypted, or stored
+    DELETE = "delete"  # one payload removed, in the way the Key Manager does it
+    UNWRAP = "unwrap"  # a project's key loaded
+    LOGIN = "login"
+    EXTRACT = "extract"  # a key made readable or read out; or what the Key Manager never asks of its store to see more
+    CHANGE = "change"  # keys, policies, roles, tokens, mounts or the audit itself
+    OTHER = "other"
+
+
+class Result(Word):
+    """How it ended."""
+
+    OK = "ok"
+    EMPTY = "empty"  # there was nothing
+    REFUSED = "refused"  # wrong PIN, no right
+    FAILED = "failed"  # the backend could not
+    UNKNOWN = "unknown"  # the log shows no end
+
+
+class BackendRecord(Struct, frozen=True, gc=False, array_like=True, tag="backend"):
+    """A record of the HSM's or the store's own log: one operation, or one half of it."""
+
+    slot: int  # BACKEND
+    key: str  # of the record: the halves of an operation differ
+    observed_time: Micros
+    event_id: str  # "backend:<its own id>", as findings cite it
+    deed: Deed
+    result: Result
+    detail: str  # the operation as the backend calls it
+    half: str | None = None  # "request" or "response", where the log writes both
+    name: str | None = None  # of the client: a certificate's, a partition user's, a token's display name
+    role: str | None = None
+    host: str | None = None
+    address: str | None = None
+    connection: str | None = None  # tells the client's connections apart, where the log does
+    privileged: bool = False  # security officer, root
+    mount: str | None = None  # of a store, with its slash
+    path: str | None = None  # where in the store, or which key
+    flags: tuple[str, ...] = ()
+
+
 class Ignored(Word):
     """Why a well-formed record is not evidence of a Key Manager request."""
 
@@ -195,5 +240,5 @@ class Rejected(Struct, frozen=True, gc=False):
 
 
 Sighting = AuditRecord | ServiceRecord | AccessRecord  # one witness's word on one request
-Witnessed = Sighting | HostRecord  # and what the logs behind the API tell
+Witnessed = Sighting | HostRecord | BackendRecord  # and what the logs behind the API tell
 Decoded = Witnessed | Ignored | Rejected

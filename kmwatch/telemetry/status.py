@@ -87,6 +87,7 @@ def waiting_streams(engine: Engine) -> Iterator[str]:
     for request in engine.join.open.values():
         yield from request.streams
     yield from engine.host.gather.streams()
+    yield from engine.backend.streams()
     for lines in engine.join.lines.values():
         for line in lines.waiting.values():
             yield line.stream
