@@ -138,8 +138,9 @@ class Reader:
         behind = _BEHIND.get(kind)
         if behind is not None and not isinstance(mended, str) and (form is None or _JSON_FORMS.get(form) is kind):
             return behind(mended, host)
-        if kind is Kind.OTHER and self._options.hsm is not None and form in (None, "hsm"):
-            return hsm.decode(mended, self._options.hsm)
+        mapped = self._options.hsm
+        if kind is Kind.OTHER and mapped is not None and form in (None, "hsm") and isinstance(mended, bytes):
+            return hsm.decode(mended, mapped)
         decode = _JSON_DECODERS.get(kind)
         if decode is None or isinstance(mended, str) or (form is not None and _JSON_FORMS.get(form) is not kind):
             return Rejected(RejectReason.UNKNOWN_FORM, _unknown_to(form, "JSON"))

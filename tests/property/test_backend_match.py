@@ -57,7 +57,8 @@ def test_what_is_left_is_proved_by_points_that_are_one_more_than_all_intervals_t
         left = made.place(Point(f"p{number}", at))
         if left is None:
             continue
-        usable = {cover.id for key in left.points if (one := made.points.get(key)) for cover in made.holding(one)}
+        points = [one for key in left.points if (one := made.points.get(key)) is not None]
+        usable = {cover.id for one in points for cover in made.holding(one) if made.is_near(one, cover)}
         held = [key for key in left.points if (one := made.points.get(key)) is not None and one.cover is not None]
         assert usable == set(left.covers)
         assert len(held) == len(left.covers)

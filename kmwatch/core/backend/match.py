@@ -131,7 +131,7 @@ class Pool:
             other.id != cover.id and len(other.points) < other.capacity and other.rank in (Rank.SURE, Rank.MAYBE)
             for point in points
             for other in self.holding(point)
-            if self._is_near(point, other)
+            if self.is_near(point, other)
         )
 
     def retire(self, before: Micros) -> list[Cover]:
@@ -167,7 +167,7 @@ class Pool:
         if fresh != known:
             self.offset.put("", fresh)
 
-    def _is_near(self, point: Point, cover: Cover) -> bool:
+    def is_near(self, point: Point, cover: Cover) -> bool:
         """Whether a request held a point by what the clocks have shown, and not only by what they are allowed."""
         known = self.offset.get("")
         return known is None or (point.at - known.most <= cover.ended and point.at - known.least >= cover.began)
@@ -185,9 +185,7 @@ class Pool:
             one = queue.popleft()
             for cover in self.holding(one):
                 if self._is_free(cover):
-                    free.append(
-                        (cover.rank, depth[one.id], not self._is_near(one, cover), _deadline(cover), cover, one)
-                    )
+                    free.append((cover.rank, depth[one.id], not self.is_near(one, cover), _deadline(cover), cover, one))
                 if cover.id in covers:
                     continue
                 covers[cover.id] = cover
@@ -201,10 +199,24 @@ class Pool:
             self._shift(best[4], best[5], came)
             if best[0] is not Rank.DOUBT:
                 return None
-        known = [found for key in came if (found := self.points.get(key)) is not None]
-        points = tuple(one.id for one in sorted(known, key=lambda one: (one.at, one.id)))
-        shared = tuple(sorted(covers, key=lambda key: _deadline(covers[key])))
-        return Left(point.id, points, shared, None if best is None else best[4].id)
+        return self._competing(point, None if best is None else best[4].id)
+
+    def _competing(self, point: Point, doubt: str | None) -> Left:
+        """What competes with a point, by what the clocks have shown: the closest circle that proves the surplus."""
+        points, covers, queue = {point.id: point}, dict[str, Cover](), deque([point])
+        while queue and len(points) < _MOST_EXPLORED:
+            one = queue.popleft()
+            for cover in self.holding(one):
+                if cover.id in covers or not self.is_near(one, cover):
+                    continue
+                covers[cover.id] = cover
+                for key in cover.points:
+                    other = self.points.get(key)
+                    if other is not None and key not in points:
+                        points[key] = other
+                        queue.append(other)
+        told = tuple(one.id for one in sorted(points.values(), key=lambda one: (one.at, one.id)))
+        return Left(point.id, told, tuple(sorted(covers, key=lambda key: _deadline(covers[key]))), doubt)
 
     def _shift(self, free: Cover, point: Point, came: dict[str, tuple[Cover, Point] | None]) -> None:
         """Give a free request to a point, and what that held to the one it was found through, and so on."""

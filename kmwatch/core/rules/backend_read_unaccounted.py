@@ -46,9 +46,10 @@ class BackendReadUnaccounted(Silent, NoRequests):
         if verdict.said is not Said.LEFT or verdict.pool != "reads" or case is None:
             return
         served, asked = len(verdict.competing), len(verdict.requests)
-        what = f"among {served} payload reads of the backend for {asked} that the API had open"
         names = ", ".join(event.event_id for event in verdict.requests[:MOST_SHOWN])
-        text = f"{what}{f' ({names})' if names else ''}: one more was served than asked for"
+        text = "was served one payload more than the API asked for"
+        if asked or served > 1:
+            text += f": {served} reads of the backend compete for {asked} requests{f' ({names})' if names else ''}"
         severity, reason = None, SURPLUS
         if verdict.doubt is not None:
             severity, reason = Severity.MEDIUM, "audit_gap"
