@@ -174,7 +174,7 @@ def _refined(deed: Deed, operation: str, fields: dict[str, Any]) -> Deed:
         asked = fields.get("attributes")
         return Deed.EXTRACT if isinstance(asked, list) and "CKA_VALUE" in asked else deed
     if operation == "C_DestroyObject":
-        return Deed.OTHER if fields.get("object_label") in (None, _SESSION_OBJECT) else deed
+        return Deed.OTHER if fields.get("object_label") == _SESSION_OBJECT else deed
     if operation in _MAKING:
         return deed if fields.get("token_object") is True else Deed.OTHER
     return deed
