@@ -31,7 +31,7 @@ def kafka(security: str) -> str:
 KINDS = "available: stdout, file, syslog"
 RULE_LIST = ", ".join(RULES)
 TOP = (
-    "sources, witnesses, callers, identities, inventory, store, sinks, detections, proxies, proxy_log, network, http,"
+    "sources, witnesses, callers, identities, inventory, store, sinks, detections, proxies, proxy_log, backend_log, network, http,"
     " timing, limits, log"
 )
 
