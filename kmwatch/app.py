@@ -19,6 +19,7 @@ from kmwatch.clock import Clock
 from kmwatch.config.load import Loaded
 from kmwatch.config.problems import ConfigurationError
 from kmwatch.core.model import SECOND
+from kmwatch.core.rules.detection_lag import META as DETECTION_LAG
 from kmwatch.core.step import Engine
 from kmwatch.delivery import Delivery, State
 from kmwatch.pipeline import Pipeline
@@ -28,6 +29,7 @@ from kmwatch.telemetry.deliveries import DeliveryTelemetry
 from kmwatch.telemetry.http import HttpServer, Readiness
 from kmwatch.telemetry.metrics import Metrics
 from kmwatch.telemetry.observer import Telemetry
+from kmwatch.telemetry.selfwatch import SelfWatch
 from kmwatch.telemetry.status import Totals, totals
 from kmwatch.wire.event import iso
 
@@ -91,15 +93,18 @@ class App:
         for rule, chosen in assembly.rule_settings(settings).items():  # so that a rate sees the first finding
             self.metrics.findings.labels(rule, chosen.severity.name.lower(), chosen.mode)
             self.metrics.suppressed.labels(rule)
+            self.metrics.silenced.labels(rule)
         self._telemetry = Telemetry(self.metrics)
         self._source = assembly.source(settings, clock, accept_gap=accept_gap)
         self._store = assembly.store(settings, clock)
         self._sinks = assembly.sinks(settings)
         names = [sink.name for sink in self._sinks]
+        lag = assembly.rule_settings(settings)[DETECTION_LAG.id]
+        self._selfwatch = SelfWatch(lag, loaded.declarations, clock)
         self._delivery = Delivery(
             self._store,
             self._sinks,
-            DeliveryTelemetry(self.metrics, clock, names),
+            DeliveryTelemetry(self.metrics, clock, names, self._selfwatch.delivered),
             now=lambda: int(clock.now() * 1e6),
         )
         self._pipeline = Pipeline(
@@ -110,6 +115,7 @@ class App:
             self._telemetry,
             crowded=settings.limits.outbox,
             committed=self._delivery.notify,
+            notices=self._selfwatch.notices,
         )
         self._http = HttpServer(self.metrics, self.readiness, self.status)
         self._stopping = asyncio.Event()

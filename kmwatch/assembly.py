@@ -7,17 +7,21 @@ import socket
 import ssl
 from collections.abc import Mapping, Sequence
 from datetime import UTC
+from hashlib import blake2b
 from typing import get_args
 from zoneinfo import ZoneInfo
 
 from kmwatch.clock import Clock
+from kmwatch.config.maps import after
 from kmwatch.config.settings import Settings
+from kmwatch.config.silences import Silence as SilenceSettings
 from kmwatch.config.sinks import Facility
 from kmwatch.config.sinks import Sink as SinkSettings
 from kmwatch.config.sources import Form, Kafka, Security
 from kmwatch.core.account import Account
 from kmwatch.core.constraint import ranges
 from kmwatch.core.declaration import Declarations
+from kmwatch.core.declared import declared
 from kmwatch.core.detect import Detector
 from kmwatch.core.expected import SLOTS, Expected
 from kmwatch.core.join import Join
@@ -25,8 +29,9 @@ from kmwatch.core.model import Mode, Severity, Witness
 from kmwatch.core.order import Order
 from kmwatch.core.pulse import Expectation
 from kmwatch.core.rules.base import Settings as RuleSettings
-from kmwatch.core.rules.catalogue import CATALOGUE
+from kmwatch.core.rules.catalogue import CATALOGUE, Surroundings
 from kmwatch.core.rules.unexpected_network import Network
+from kmwatch.core.silence import Silence, Silences
 from kmwatch.core.step import BackendClock, Engine
 from kmwatch.core.watermark import Watermark
 from kmwatch.pipeline import Router
@@ -60,7 +65,8 @@ def engine(settings: Settings, declarations: Declarations) -> Engine:
             limits.keys_per_rule,
             account,
             proxy_expected=proxy_expected,
-            network=network(settings),
+            given=surroundings(settings, declarations),
+            silences=silences(settings),
         ),
         account,
         witnesses(settings),
@@ -88,7 +94,35 @@ def expected(settings: Settings) -> Expected:
 def network(settings: Settings) -> Network:
     """From where, and how, requests are to come."""
     given = settings.network
-    return Network(ranges(given.management), given.plain_http == "alert", given.past_proxy == "alert")
+    zones = tuple((name, ranges(networks)) for name, networks in given.zones.items())
+    return Network(ranges(given.management), given.plain_http == "alert", given.past_proxy == "alert", zones)
+
+
+def surroundings(settings: Settings, declarations: Declarations) -> Surroundings:
+    """What rules must know of where they run."""
+    goes_by = declared(declarations.caller_map, rule_settings(settings), silences(settings).all)
+    return Surroundings(network(settings), settings.learning, goes_by)
+
+
+def silences(settings: Settings) -> Silences:
+    """The silences in the core's form."""
+    proven = settings.witnesses.proxy_log != "absent" or settings.witnesses.access_log != "absent"
+    return Silences((_silence(given) for given in settings.silences), proven=proven)
+
+
+def _silence(given: SilenceSettings) -> Silence:
+    def names(values: tuple[str, ...] | None) -> frozenset[str] | None:
+        return None if values is None else frozenset(values)
+
+    return Silence(
+        given.id,
+        after(given.expires),
+        names(given.detections),
+        names(given.callers),
+        names(given.secrets),
+        None if given.networks is None else ranges(given.networks),
+        blake2b(given.model_dump_json().encode(), digest_size=16).hexdigest(),
+    )
 
 
 def rule_settings(settings: Settings) -> Mapping[str, RuleSettings]:

@@ -101,6 +101,10 @@ def _parser() -> argparse.ArgumentParser:
         ("summary", "the account of records and findings, as JSON"),
     ):
         replay.add_argument(f"--{name}", type=Path, metavar="OUT", help=f"write {text} (- is standard output)")
+    replay.add_argument(
+        "--against", type=Path, metavar="FILE",
+        help="replay under this configuration as well, and show the findings of both side by side",
+    )  # fmt: skip
     replay.set_defaults(command=_replay)
     return parser
 
@@ -148,6 +152,8 @@ def _replay(given: argparse.Namespace) -> int:
 
     loaded = load(given.config, os.environ)
     _tell(loaded.problems)
+    if given.against is not None:
+        return _compare(given, loaded)
     progress = sys.stderr if sys.stderr.isatty() else None
     found = asyncio.run(
         replay(
@@ -169,6 +175,21 @@ def _replay(given: argparse.Namespace) -> int:
         f"{records.duplicate} duplicate, {sum(records.ignored.values())} ignored, {rejected} rejected; "
         f"{lines} alert lines\n"
     )
+    return OK
+
+
+def _compare(given: argparse.Namespace, loaded: Loaded) -> int:
+    from kmwatch.compare import compare  # noqa: PLC0415
+
+    if given.events or given.alerts or given.summary or "-" in given.paths:
+        sys.stderr.write(
+            "kmwatch replay: --against reads its input twice and writes a table; leave out the outputs and -\n"
+        )
+        return USAGE
+    other = load(given.against, os.environ)
+    _tell(other.problems)
+    sys.stdout.write(f"{given.config} -> {given.against}\n")
+    sys.stdout.write(asyncio.run(compare(loaded, other, given.paths)))
     return OK
 
 

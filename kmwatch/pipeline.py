@@ -95,7 +95,7 @@ class Router:
 class Pipeline:
     """Runs until its source ends or `stop` is called."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (this is where it is put together)
         self,
         source: Source,
         store: Store,
@@ -105,6 +105,7 @@ class Pipeline:
         *,
         crowded: int,
         committed: Callable[[], None],
+        notices: Callable[[], list[Finding]] = list,
     ) -> None:
         """Take the parts.
 
@@ -116,10 +117,11 @@ class Pipeline:
             observer: counts and tells.
             crowded: pause reading while this many lines wait for delivery.
             committed: called after each commit that put something into the outbox.
+            notices: what the shell has found about itself since it was last asked, to go the way of all findings.
         """
         self._source, self._store, self._make_engine = source, store, make_engine
         self._router, self._observer = router, observer
-        self._crowded, self._committed = crowded, committed
+        self._crowded, self._committed, self._notices = crowded, committed, notices
         self._stopping = asyncio.Event()
         self._renew = False
         self.active = False
@@ -204,7 +206,9 @@ class Pipeline:
             rejects += self._decode(engine, decode, batch.records[start : start + SLICE])
             await asyncio.sleep(0)
         engine.advance(batch.at_end, batch.elapsed)
-        over = False
+        over, notices = False, self._notices()
+        if notices:
+            engine.tell(notices)
         while not over:
             out, over = engine.work(SLICE)
             outputs = [out, engine.flush()] if over and batch.ended else [out]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,6 +18,7 @@ from msgspec import json
 
 from kmwatch import assembly
 from kmwatch.config.load import Loaded
+from kmwatch.core.model import Finding
 from kmwatch.core.step import Engine, Output
 from kmwatch.pipeline import Pipeline, Router
 from kmwatch.ports import Source
@@ -71,6 +72,7 @@ class Recorder:
         """Keep events and alerts if wanted; `progress` is a terminal where a person waits."""
         self.events = _Spool(folder / "events.db") if events else None
         self.alerts = _Spool(folder / "alerts.db") if alerts else None
+        self.also: Callable[[Sequence[Finding]], None] | None = None  # told of the lines of findings
         self._progress = progress
         self._told = 0
 
@@ -83,6 +85,8 @@ class Recorder:
             self.events.put([(j.event.event_time, j.event.event_id, to_json(j)) for j in out.judged])
         if self.alerts is not None:
             self.alerts.put([(f.time, f.line_uid, to_ocsf(f)) for f in out.findings])
+        if self.also is not None and out.findings:
+            self.also(out.findings)
         consumed = sum(stream.consumed for stream in engine.account.streams.values())
         if self._progress is not None and consumed - self._told >= 1000:  # noqa: PLR2004
             self._told = consumed
@@ -128,6 +132,7 @@ async def replay(
     alerts: Path | None = None,
     summary: Path | None = None,
     progress: TextIO | None = None,
+    also: Callable[[Sequence[Finding]], None] | None = None,
 ) -> Summary:
     """Replay recordings.
 
@@ -138,6 +143,7 @@ async def replay(
         alerts: where to write the alerts, one line a transition.
         summary: where to write the account.
         progress: where to show it, if a person waits.
+        also: told of the lines of findings as they are made.
 
     Returns:
         The account.
@@ -151,6 +157,7 @@ async def replay(
     source: Source = assembly.files(paths, clock, loaded.settings) if paths else assembly.source(loaded.settings, clock)
     with TemporaryDirectory(prefix="kmwatch-replay-") as folder:
         recorder = Recorder(Path(folder), events=events is not None, alerts=alerts is not None, progress=progress)
+        recorder.also = also
         store = SqliteStore(Path(folder) / "state.db", "replay", clock.now)
         pipeline = Pipeline(
             source,

@@ -20,8 +20,8 @@ from kmwatch.config.base import Model
 from kmwatch.config.behind import Backend, Host, Maintenance
 from kmwatch.config.problems import listed, suggest
 from kmwatch.config.times import Expiry, Hours, RateText
-from kmwatch.config.values import Cidr, Id, Text, choice
-from kmwatch.core.model import Kind
+from kmwatch.config.values import Cidr, Id, ModeName, Text, choice
+from kmwatch.core.model import Kind, Mode
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 """A caller, a secret group or an allow entry: it becomes a metric label."""
@@ -91,6 +91,9 @@ Users = Annotated[
 ]  # fmt: skip
 
 
+Job = Literal["backup"]
+
+
 class Caller(Model):
     """Who asks. Keys are ANDed, the values of a list ORed, an absent key means any."""
 
@@ -108,6 +111,8 @@ class Caller(Model):
     """Networks it comes from, in CIDR form."""
     agents: Annotated[tuple[Text, ...], Field(min_length=1)] | None = None
     """Patterns of its user agent; a claim of the client."""
+    tags: tuple[Job, ...] = ()
+    """What it is known to do: backup lists and reads in bulk (KMW-007)."""
 
     @model_validator(mode="after")
     def _somebody(self) -> Caller:
@@ -192,6 +197,8 @@ class Allow(Model):
     """The last day that counts, in UTC."""
     legacy: bool = False
     """Its callers may take payloads by the deprecated way, GET on the secret itself; give it an end with expires."""
+    mode: ModeName = Mode.ENFORCE
+    """enforce; shadow: findings that rest on it are recorded, not sent; off: as if it were not written."""
     ticket: Text | None = None
     """Where it was agreed."""
     owner: Text | None = None

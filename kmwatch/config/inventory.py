@@ -1,21 +1,27 @@
 """The secret inventory: JSON lines, one secret each, as exporters of the Key Manager's database write it.
 
 `id` is needed; `name`, `secret_type` (or `type`), `project_id`, `creator_id`, `status`, `deleted`,
-`deleted_at`, `containers` (ids), `crypto_plugin` (kek_data.plugin_name), `plugin_name` and `backend_path`
-(secret_store_metadata) are used where they are; other keys are ignored.
+`deleted_at`, `created_at`, `expiration`, `containers` (ids), `acl`, `crypto_plugin` (kek_data.plugin_name), and
+`plugin_name` and `backend_path` (secret_store_metadata) are used where they are; other keys are ignored.
 """
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
 from kmwatch.config.problems import Problem
-from kmwatch.core.model import Secret
+from kmwatch.core.model import SECOND, Acl, Micros, Secret
 
 _LARGEST = 1 << 30
 _MOST_PROBLEMS = 20
+
+
+class _Acl(msgspec.Struct, gc=False):
+    project_access: bool | int = True
+    users: tuple[str, ...] = ()
 
 
 class _Row(msgspec.Struct, gc=False):
@@ -29,6 +35,9 @@ class _Row(msgspec.Struct, gc=False):
     deleted: bool | int | None = None
     deleted_at: str | None = None
     containers: tuple[str, ...] | None = ()
+    created_at: str | None = None
+    expiration: str | None = None
+    acl: _Acl | None = None
     crypto_plugin: str | None = None
     plugin_name: str | None = None
     backend_path: str | None = None
@@ -78,15 +87,22 @@ def _secret(line: bytes) -> tuple[Secret | None, str]:
         return None, 'has an empty "id"; correct or export it again'
     gone = bool(row.deleted) or row.deleted_at is not None or row.status == "DELETED"
     kind = row.secret_type if row.secret_type is not None else row.type
-    found = Secret(
-        row.id,
-        row.name,
-        kind,
-        row.project_id,
-        row.creator_id,
-        gone,
-        row.containers or (),
-        row.crypto_plugin or row.plugin_name,
+    try:
+        created, expires = _moment(row.created_at), _moment(row.expiration)
+    except ValueError:
+        return None, 'has a time that is none; write "created_at" and "expiration" as 2026-11-23 20:47:52 in UTC'
+    acl = None if row.acl is None else Acl(bool(row.acl.project_access), row.acl.users)
+    containers = row.containers or ()
+    plugin = row.crypto_plugin or row.plugin_name
+    return Secret(
+        row.id, row.name, kind, row.project_id, row.creator_id, gone, containers, created, expires, acl, plugin,
         row.backend_path,
-    )
-    return found, ""
+    ), ""  # fmt: skip
+
+
+def _moment(text: str | None) -> Micros | None:
+    """A time of the Key Manager's database, which knows no zone: UTC."""
+    if text is None:
+        return None
+    at = datetime.fromisoformat(text)
+    return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * SECOND)

@@ -11,6 +11,7 @@ from kmwatch.config.environment import substitute
 from kmwatch.config.identities import load_identities
 from kmwatch.config.inventory import load_inventory
 from kmwatch.config.lint import lint
+from kmwatch.config.lint_silences import Known, lint_silences
 from kmwatch.config.maps import MapFile, compiled, read_map
 from kmwatch.config.problems import ConfigurationError, Level, Problem, ordered
 from kmwatch.config.resolve import unresolved
@@ -76,6 +77,11 @@ class _Loading:
             return settings, CallerMap(), Identities(), ()
         self.problems += lint(file, self._today)
         self.problems += unresolved(file, identities, inventory)
+        if settings is not None:
+            users = None if identities is None else {user.id for user in identities.users}
+            secrets = None if inventory is None else {secret.id for secret in inventory}
+            known = Known(file.named("callers"), users, secrets)
+            self.problems += lint_silences(settings, document, known, self._today)
         failed = any(problem.level is Level.ERROR for problem in self.problems)
         caller_map = CallerMap() if failed else compiled(file)
         return settings, caller_map, identities or Identities(), inventory or ()

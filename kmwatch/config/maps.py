@@ -115,6 +115,7 @@ def _caller(name: str, caller: Caller) -> CallerEntry:
         roles=caller.roles,
         networks=caller.networks,
         agents=caller.agents,
+        tags=caller.tags,
     )
 
 
@@ -139,8 +140,9 @@ def _allow(entry: Allow) -> AllowEntry:
         actions=entry.actions,
         hours=None if entry.hours is None else _hours(entry.hours),
         rate=entry.rate,
-        expires=None if entry.expires is None else _after(entry.expires),
+        expires=None if entry.expires is None else after(entry.expires),
         legacy=entry.legacy,
+        mode=entry.mode,
     )
 
 
@@ -149,7 +151,7 @@ def _hours(hours: HoursModel) -> Hours:
     return Hours(days, hours.start, hours.end, hours.timezone)
 
 
-def _after(day: date) -> Micros:
+def after(day: date) -> Micros:
     """The first moment after a day, in UTC."""
     midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
     return int((midnight + timedelta(days=1)).timestamp()) * SECOND

@@ -9,7 +9,10 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, mod
 
 from kmwatch.config.backend_log import BackendLog
 from kmwatch.config.base import Model
+from kmwatch.config.callers import Name
 from kmwatch.config.problems import listed
+from kmwatch.config.rules import COUNTING_RULES, RULES, rule_name
+from kmwatch.config.silences import Silence, unique_silences
 from kmwatch.config.sinks import Sink, unique_names
 from kmwatch.config.sources import Source
 from kmwatch.config.values import (
@@ -25,50 +28,7 @@ from kmwatch.core.model import HOUR
 
 Expectation = Literal["required", "expected", "absent"]
 
-RULES = (
-    "KMW-001",
-    "KMW-002",
-    "KMW-005",
-    "KMW-009",
-    "KMW-013",
-    "KMW-015",
-    "KMW-016",
-    "KMW-017",
-    "KMW-018",
-    "KMW-019",
-    "KMW-022",
-    "KMW-024",
-    "KMW-025",
-    "KMW-026",
-    "KMW-027",
-    "KMW-030",
-    "KMW-033",
-    "KMW-034",
-    "KMW-035",
-    "KMW-036",
-    "KMW-037",
-    "KMW-038",
-    "KMW-039",
-    "KMW-040",
-    "KMW-041",
-    "KMW-042",
-    "KMW-043",
-    "KMW-044",
-)
-COUNTING_RULES = (
-    "KMW-005",
-    "KMW-013",
-    "KMW-015",
-    "KMW-017",
-    "KMW-019",
-    "KMW-025",
-    "KMW-026",
-    "KMW-030",
-    "KMW-033",
-    "KMW-040",
-)
 _LONGEST_WAIT = 2 * HOUR
-_CATALOGUE = frozenset(f"KMW-{number:03}" for number in range(1, 45))
 
 
 class Witnesses(Model):
@@ -157,6 +117,8 @@ class Network(Model):
     """What a request over plain HTTP is, where the proxy's log tells."""
     past_proxy: Anomaly = "alert"
     """What a request that came past the declared proxies is, where the web server's log tells."""
+    zones: dict[Name, Annotated[tuple[Cidr, ...], Field(min_length=1)]] = Field(default_factory=dict)
+    """Sites by name, with their networks; one caller in two of them within minutes is KMW-023."""
 
 
 class Http(Model):
@@ -210,14 +172,6 @@ class Log(Model):
     """json for machines, console for people."""
 
 
-def _rule(name: str) -> str:
-    if name in RULES:
-        return name
-    if name in _CATALOGUE:
-        raise ValueError(f"{name} is not available in this release; available: {listed(RULES)}")
-    raise ValueError(f'there is no detection "{name}"; available: {listed(RULES)}')
-
-
 def _fits(detections: dict[str, Detection]) -> dict[str, Detection]:
     for name, detection in detections.items():
         given = [key for key in ("threshold", "window") if getattr(detection, key) is not None]
@@ -251,10 +205,14 @@ class Settings(Model):
     sinks: Annotated[tuple[Sink, ...], Field(min_length=1), AfterValidator(unique_names)]
     """Where alerts go."""
     detections: Annotated[
-        dict[Annotated[str, BeforeValidator(_rule), WithJsonSchema({"enum": list(RULES)})], Detection],
+        dict[Annotated[str, BeforeValidator(rule_name), WithJsonSchema({"enum": list(RULES)})], Detection],
         AfterValidator(_fits),
     ] = Field(default_factory=dict)
     """How rules differ from their defaults."""
+    learning: DurationOrNone = Field(default="14d", validate_default=True)
+    """For how long, from the first event of a store on, baselines only learn (KMW-003, 004, 006)."""
+    silences: Annotated[tuple[Silence, ...], AfterValidator(unique_silences)] = ()
+    """What nobody is to hear of for a while; recorded and counted all the same."""
     proxies: tuple[Cidr, ...] = ()
     """Networks of the proxies in front of the Key Manager, as its web server sees them."""
     proxy_log: ProxyLog = ProxyLog()

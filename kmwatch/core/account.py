@@ -37,6 +37,7 @@ class Account(Struct):
     suppressed: dict[str, int] = field(default_factory=dict)  # by rule: told by an earlier or a later line
     behind: dict[str, int] = field(default_factory=dict)  # by witness: what was evaluated of the logs behind the API
     shadow: dict[str, int] = field(default_factory=dict)  # by rule: lines that are routed nowhere, by configuration
+    silenced: dict[str, int] = field(default_factory=dict)  # by rule: hits that a silence covers
 
     def stream(self, name: str) -> StreamAccount:
         """The account of a stream, opened at its first record."""

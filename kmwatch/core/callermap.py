@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from kmwatch.core.behind import Behind
-from kmwatch.core.model import Kind, Micros, Rate
+from kmwatch.core.model import Kind, Micros, Mode, Rate
 
 ALL_DAYS = (0, 1, 2, 3, 4, 5, 6)
 
@@ -37,6 +37,7 @@ class CallerEntry(Struct, frozen=True):
     roles: tuple[str, ...] | None = None
     networks: tuple[str, ...] | None = None  # CIDR, host bits clear
     agents: tuple[str, ...] | None = None  # fnmatch, whole string, case-sensitive
+    tags: tuple[str, ...] = ()  # what it is known to do: "backup" lists and reads in bulk
 
 
 class SecretGroup(Struct, frozen=True):
@@ -75,6 +76,7 @@ class AllowEntry(Struct, frozen=True):
     rate: Rate | None = None
     expires: Micros | None = None  # the first moment at which it no longer holds
     legacy: bool = False  # payloads may be taken by the deprecated way
+    mode: Mode = Mode.ENFORCE  # shadow: findings that rest on it are recorded, not sent; off: as if not written
 
 
 class Decoy(Struct, frozen=True, gc=False):

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from kmwatch.core.callermap import AllowEntry, CallerEntry, CallerMap
 from kmwatch.core.constraint import Matcher, Range, Shift, patterns, ranges
 from kmwatch.core.directory import Directory
-from kmwatch.core.model import Initiator, Reason
+from kmwatch.core.model import Initiator, Mode, Reason
 from kmwatch.core.selector import (
     GroupTest,
     ProjectTest,
@@ -80,6 +80,8 @@ def compile_clauses(caller_map: CallerMap, callers: tuple[Caller, ...], director
     named = {caller.entry.name: caller for caller in callers}
     clauses: list[Clause] = []
     for entry in caller_map.allow:
+        if entry.mode is Mode.OFF:
+            continue
         selected = None if entry.groups is None else tuple(groups[name] for name in entry.groups)
         shift = None if entry.hours is None else Shift(entry.hours, ZoneInfo(entry.hours.timezone))
         for name in entry.callers:

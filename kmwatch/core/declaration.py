@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from hashlib import blake2b
 
@@ -12,7 +12,7 @@ from kmwatch.core.cache import Cache
 from kmwatch.core.callermap import CallerMap
 from kmwatch.core.clause import Candidate, Clause, compile_caller, compile_clauses, index_clauses, shifts_of
 from kmwatch.core.directory import Directory, Identities
-from kmwatch.core.model import MINUTE, Initiator, Match, Micros, Secret
+from kmwatch.core.model import MINUTE, Initiator, Match, Micros, Mode, Secret
 from kmwatch.core.selector import GroupTest, Truth
 from kmwatch.core.subject import Subject
 
@@ -35,6 +35,7 @@ class Declarations:
         """
         self.behind = caller_map.behind
         self._secrets = {secret.id: secret for secret in inventory}
+        self.caller_map = caller_map
         self.digest = _digest(caller_map, identities, self._secrets)
         self.directory = Directory(identities)
         self._members = _members(self._secrets.values())
@@ -45,6 +46,11 @@ class Declarations:
         self._by_user, self._open = index_clauses(self.clauses)
         self._creators = frozenset(secret.creator_id for secret in self._secrets.values() if secret.creator_id)
         self._legacy = frozenset(entry.id for entry in caller_map.allow if entry.legacy)
+        self._wildcards = _wildcards(caller_map)
+        self._modes = {entry.id: entry.mode for entry in caller_map.allow if entry.mode is not Mode.ENFORCE}
+        self._tags = {entry.name: frozenset(entry.tags) for entry in caller_map.callers if entry.tags}
+        self._expiring = sorted((s.expires, s.id) for s in self._secrets.values() if s.expires is not None)
+        self._newest = _newest(self._secrets.values())
         self._expiries = sorted({c.entry.expires for c in self.clauses if c.entry.expires is not None})
         self._shifts = shifts_of(self.clauses)
         self._subjects: Cache[tuple[str, str | None], Subject] = Cache(_SUBJECTS)
@@ -57,10 +63,6 @@ class Declarations:
         """The secret as the inventory knows it."""
         return self._secrets.get(secret_id)
 
-    def secrets(self) -> Iterable[Secret]:
-        """All secrets that the inventory knows."""
-        return self._secrets.values()
-
     def decoy(self, secret_id: str) -> str | None:
         """The label of a decoy secret, or None for any other."""
         return self._decoys.get(secret_id)
@@ -68,6 +70,38 @@ class Declarations:
     def allows_legacy(self, declaration: str | None) -> bool:
         """Whether an allow entry lets its callers take payloads by the deprecated way."""
         return declaration in self._legacy
+
+    def is_wildcard(self, declaration: str | None) -> bool:
+        """Whether an allow entry selects its secrets by something else than their ids."""
+        return declaration in self._wildcards
+
+    def mode(self, declaration: str | None) -> Mode:
+        """How an allow entry counts."""
+        return self._modes.get(declaration or "", Mode.ENFORCE)
+
+    def tags(self, caller: str | None) -> frozenset[str]:
+        """What a declared caller is known to do."""
+        return self._tags.get(caller or "", frozenset())
+
+    def secrets(self) -> Iterable[Secret]:
+        """All secrets of the inventory."""
+        return self._secrets.values()
+
+    def expiring(self, since: Micros, until: Micros) -> Iterable[Secret]:
+        """The secrets that are not deleted and expire within [since, until), in order."""
+        low = bisect_left(self._expiring, (since, ""))
+        for expires, secret_id in self._expiring[low:]:
+            if expires >= until:
+                return
+            if not self._secrets[secret_id].deleted:
+                yield self._secrets[secret_id]
+
+    def has_newer(self, secret_id: str) -> bool:
+        """Whether the inventory knows a live secret of the same project, name and type that was made later."""
+        secret = self._secrets.get(secret_id)
+        if secret is None or secret.created is None or secret.name is None:
+            return False
+        return self._newest.get((secret.project_id, secret.name, secret.type), 0) > secret.created
 
     def is_declared(self, initiator: Initiator) -> bool:
         """Whether the map knows the initiator as a caller at all, wherever it comes from."""
@@ -144,6 +178,21 @@ class Declarations:
             on_shift = tuple(shift.holds(time) for shift in self._shifts)
             self._on_shift.put(minute, on_shift)
         return expired, on_shift
+
+
+def _wildcards(caller_map: CallerMap) -> frozenset[str]:
+    named = {group.name for group in caller_map.groups if group.ids is not None}
+    return frozenset(e.id for e in caller_map.allow if e.groups is None or not named.issuperset(e.groups))
+
+
+def _newest(secrets: Iterable[Secret]) -> dict[tuple[str | None, str | None, str | None], Micros]:
+    """When the newest live secret of each project, name and type was made."""
+    found: dict[tuple[str | None, str | None, str | None], Micros] = {}
+    for secret in secrets:
+        if secret.created is not None and secret.name is not None and not secret.deleted:
+            key = secret.project_id, secret.name, secret.type
+            found[key] = max(found.get(key, 0), secret.created)
+    return found
 
 
 def _by_group(clauses: Iterable[Clause]) -> tuple[tuple[GroupTest, tuple[Clause, ...]], ...]:

@@ -15,16 +15,21 @@ from kmwatch.core.match import match as hold
 from kmwatch.core.model import MINUTE, AddressSource, AuditEvent, Finding, Kind, Match, Micros, Mode, Outcome
 from kmwatch.core.pulse import Pulse
 from kmwatch.core.rate import Rates
-from kmwatch.core.rollup import RollUp
+from kmwatch.core.rollup import RollUp, time_of
 from kmwatch.core.rules.backed import BackendCase, BackendRule
 from kmwatch.core.rules.base import Case, Flagged, Hit, Rule, Settings, Sharer, Watcher, Withholder
-from kmwatch.core.rules.catalogue import build
+from kmwatch.core.rules.catalogue import Surroundings, build
 from kmwatch.core.rules.hosted import HostCase, HostRule
-from kmwatch.core.rules.unexpected_network import ANYWHERE, Network
+from kmwatch.core.rules.incident import Incident
+from kmwatch.core.rules.memory_crowded import MemoryCrowded
+from kmwatch.core.severity import graver
+from kmwatch.core.silence import Silences
 from kmwatch.core.traffic import Counter, EventClass, Traffic, class_of
 
 _MATCHED = frozenset({Kind.RETRIEVAL, Kind.ACL_CHANGE, Kind.DELETE, Kind.ADMINISTRATION})
 _MOST_CLASSES = 4096  # of events: flags are a closed set, so that more is somebody's play
+NOWHERE = Surroundings()
+UNSILENCED = Silences()
 _TIDY_EVERY: Micros = 5 * MINUTE
 _LONGEST_REQUEST: Micros = 10 * MINUTE  # an event may have begun this long before its place in the order
 
@@ -60,7 +65,8 @@ class Detector:
         account: Account,
         *,
         proxy_expected: bool,
-        network: Network = ANYWHERE,
+        given: Surroundings = NOWHERE,
+        silences: Silences = UNSILENCED,
     ) -> None:
         """Run the rules that are not off, each with at most `limit` keys of memory."""
         self._declarations = declarations
@@ -68,9 +74,15 @@ class Detector:
         self._proxy_expected = proxy_expected
         self._rates = Rates(limit)
         self._rules = [
-            (rule, RollUp(rule.meta, chosen, declarations, limit)) for rule, chosen in build(settings, limit, network)
+            (rule, RollUp(rule.meta, chosen, declarations, limit))
+            for rule, chosen in build(settings, limit, declarations, given)
         ]
         self._flags = [rule.flags if isinstance(rule, Flagged) else None for rule, _ in self._rules]
+        self._silences = silences
+        self._incidents = next(((rule, rollup) for rule, rollup in self._rules if isinstance(rule, Incident)), None)
+        for rule, _ in self._rules:
+            if isinstance(rule, MemoryCrowded):
+                rule.watched = self._memories
         self._watchers = [(rule, rollup) for rule, rollup in self._rules if isinstance(rule, Watcher)]
         self._traffic = Traffic()
         for rule, _ in self._rules:
@@ -110,7 +122,7 @@ class Detector:
             if concern.rules:
                 self._show(Case(event, match, self._declarations), concern.rules, findings)
         if findings:
-            self._note(findings)
+            self.note(findings)
         return Judged(event, match if concern.judged else None, again), findings
 
     def early(self, event: AuditEvent) -> list[Finding]:
@@ -122,7 +134,7 @@ class Detector:
         if case is not None and rules:
             self._show(case, rules, findings)
         if findings:
-            self._note(findings)
+            self.note(findings)
         return findings
 
     def _tell_again(self, case: Case, before: AuditEvent, findings: list[Finding]) -> None:
@@ -172,12 +184,28 @@ class Detector:
         """Let a hit become what it becomes."""
         rule = rollup.meta.id
         count(self._account.hits, rule)
-        lines = rollup.hit(hit)
+        hit = graver(hit, rollup.settings, self._declarations)
+        silence = self._silences.of(rule, hit, time_of(hit), self._declarations) if self._silences.all else None
+        if silence is not None:
+            count(self._account.silenced, rule)
+        shadowed = hit.match is not None and self._declarations.mode(hit.match.declaration) is Mode.SHADOW
+        lines = rollup.hit(hit, Mode.SHADOW if shadowed or silence is not None else rollup.settings.mode, silence)
         if not lines:
             count(self._account.suppressed, rule)
         findings += lines
         if lines:
             self._mind(rollup)
+            self._gather(lines, findings)
+
+    def _gather(self, lines: list[Finding], findings: list[Finding]) -> None:
+        """Let the incidents know of new findings."""
+        if self._incidents is None:
+            return
+        incidents, rollup = self._incidents
+        for line in lines:
+            if line.rule != rollup.meta.id:
+                for hit in incidents.note(line):
+                    self._take(hit, rollup, findings)
 
     @property
     def declarations(self) -> Declarations:
@@ -192,7 +220,7 @@ class Detector:
             for hit in rule.on_host(case):
                 self._take(hit, rollup, findings)
         if findings:
-            self._note(findings)
+            self.note(findings)
         return findings
 
     def backend(self, case: BackendCase) -> list[Finding]:
@@ -203,7 +231,7 @@ class Detector:
             for hit in rule.on_backend(case):
                 self._take(hit, rollup, findings)
         if findings:
-            self._note(findings)
+            self.note(findings)
         return findings
 
     def account(self, verdict: Verdict, case: BackendCase | None) -> list[Finding]:
@@ -213,7 +241,7 @@ class Detector:
             for hit in rule.on_account(verdict, case):
                 self._take(hit, rollup, findings)
         if findings:
-            self._note(findings)
+            self.note(findings)
         return findings
 
     def pulse(self, pulse: Pulse) -> list[Finding]:
@@ -230,7 +258,7 @@ class Detector:
             for hit in rule.pulse(pulse):
                 self._take(hit, rollup, findings)
         if findings:
-            self._note(findings)
+            self.note(findings)
         return findings
 
     def advance(self, now: Micros) -> list[Finding]:
@@ -244,7 +272,7 @@ class Detector:
     def tick(self, now: Micros) -> list[Finding]:
         """Time has passed up to `now` without an event."""
         findings = self.advance(now) if self._due(now) else []
-        self._note(findings)
+        self.note(findings)
         if now - self._tidied >= _TIDY_EVERY:
             self._tidied = now
             for rule, _ in self._rules:
@@ -260,15 +288,23 @@ class Detector:
         findings += [line for _, rollup in self._rules for line in rollup.close_all()]
         findings.sort(key=lambda line: (line.time, line.activity, line.line_uid))
         self._next_deadline = None
-        self._note(findings)
+        self.note(findings)
         return findings
 
     def states(self) -> Iterable[Keyed[Any]]:
         """All memory, for commit and restore."""
         yield self._rates.state
         yield from self._traffic.states()
+        yield from self._memories()
+        for rule, _ in self._rules:
+            if isinstance(rule, MemoryCrowded):
+                yield from rule.states()
+
+    def _memories(self) -> Iterable[Keyed[Any]]:
+        """The memory of rules, but of the one that watches it."""
         for rule, rollup in self._rules:
-            yield from rule.states()
+            if not isinstance(rule, MemoryCrowded):
+                yield from rule.states()
             yield rollup.episodes
 
     def restored(self) -> None:
@@ -309,7 +345,8 @@ class Detector:
         if deadline is not None and (self._next_deadline is None or deadline < self._next_deadline):
             self._next_deadline = deadline
 
-    def _note(self, findings: list[Finding]) -> None:
+    def note(self, findings: Iterable[Finding]) -> None:
+        """Count lines in the account."""
         for line in findings:
             count(self._account.lines, line.rule)
             if line.mode is Mode.SHADOW:

@@ -11,6 +11,7 @@ come first: what is beyond doubt within milliseconds is not put in doubt by what
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 
 from msgspec import Struct
 
@@ -89,7 +90,10 @@ class Lines:
         self._requests.take(request.place, request.answered, id(request))
 
     def expecting(self, line: Line) -> list[OpenRequest]:
-        """The answered requests that a line may tell of."""
+        """The answered requests that a line may tell of and that were looked for in vain, because it comes late."""
+        ended = line.record.ended - self._ahead(line.host)
+        if line.arrived < ended + WIDE - FAR - line.record.precision:
+            return []  # whoever waits for it is not looked for yet
         return list(self._requests_for(line, FAR))
 
     def with_id(self, made: str) -> Line | None:
@@ -128,11 +132,12 @@ class Lines:
             line = next(self._lines_for(request, widths[-1]), None)
             return [] if line is None else [(request, line)]
         for width in widths:
-            found = self._component(request, width)
-            if found is None:
-                return None
-            if found[id(request)][1]:
-                return pairing.unique(found)
+            near = list(islice(self._lines_for(request, width), 2))
+            if len(near) == 1 and self._is_alone(request, near[0], width):
+                return [(request, near[0])]
+            if near:
+                found = self._component(request, width)
+                return None if found is None else pairing.unique(found)
         if last:
             self._learn_afar(request)
         return []
@@ -157,6 +162,10 @@ class Lines:
     def _is_alike(self, request: OpenRequest) -> bool:
         """Whether all lines that may be its own say the same: a web server sees but the proxy as the peer."""
         return self.slot == Slot.ACCESS and bool(request.slots & Slot.PROXY)
+
+    def _is_alone(self, request: OpenRequest, line: Line, width: Micros) -> bool:
+        """Whether nothing else competes for a line: the common case, for which no graph is needed."""
+        return all(other is request for other in self._requests_for(line, width))
 
     def _learn_afar(self, request: OpenRequest) -> None:
         """Learn of a clock that is far off: from a line that is the only one for its request within the settle time.

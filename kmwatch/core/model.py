@@ -110,6 +110,35 @@ class Reason(Word):
     EVIDENCE_MISSING = "evidence_missing"
 
 
+class Flag(Word):
+    """What is remarkable about an event, or doubtful (docs/reference/events.md)."""
+
+    ACCEPT_UNKNOWN = "accept_unknown"
+    ACCESS_LOG_MISSING = "access_log_missing"
+    ADDRESS_FORGED = "address_forged"
+    ADDRESS_UNPROVEN = "address_unproven"
+    AUDIT_MISSING = "audit_missing"
+    CAPTURE_UNREADABLE = "capture_unreadable"
+    CLOCK_SKEWED = "clock_skewed"
+    CONFLICTING_DUPLICATE = "conflicting_duplicate"
+    IDENTITY_DISAGREES = "identity_disagrees"
+    JOIN_AMBIGUOUS = "join_ambiguous"
+    LATE = "late"
+    LEGACY_READ = "legacy_read"
+    PAST_PROXY = "past_proxy"
+    PATH_AMBIGUOUS = "path_ambiguous"
+    PATH_DISAGREES = "path_disagrees"
+    PHASES_DISAGREE = "phases_disagree"
+    PLAIN_HTTP = "plain_http"
+    PROXY_LOG_MISSING = "proxy_log_missing"
+    REQUEST_MISSING = "request_missing"
+    REQUEST_UNREADABLE = "request_unreadable"
+    RESPONSE_MISSING = "response_missing"
+    SERVICE_LOG_MISSING = "service_log_missing"
+    STATUS_DISAGREES = "status_disagrees"
+    UNROUTED_SUCCESS = "unrouted_success"
+
+
 class Severity(IntEnum):
     """OCSF severity_id."""
 
@@ -212,6 +241,13 @@ class Match(Struct, frozen=True, gc=False):
     rate: Rate | None = None  # only with explained=True: the entry's cap, still to be held against state
 
 
+class Acl(Struct, frozen=True, gc=False):
+    """Who may read a secret beside its project's administrators and its creator, when the inventory was taken."""
+
+    project_access: bool = True  # False: the secret is private
+    users: tuple[str, ...] = ()
+
+
 class Secret(Struct, frozen=True, gc=False):
     """A secret as the inventory knows it."""
 
@@ -222,6 +258,9 @@ class Secret(Struct, frozen=True, gc=False):
     creator_id: str | None = None
     deleted: bool = False
     containers: tuple[str, ...] = ()
+    created: Micros | None = None
+    expires: Micros | None = None
+    acl: Acl | None = None  # None: not exported; a secret without ACL is open to its project
     plugin: str | None = None  # which keeps its payload (kek_data.plugin_name, secret_store_metadata.plugin_name)
     backend_path: str | None = None  # where that keeps it, if it tells: Vault's path
 
@@ -285,3 +324,5 @@ class Finding(Struct, frozen=True):
     techniques: tuple[str, ...]  # ATT&CK technique ids
     flags: tuple[str, ...] = ()
     subject: str | None = None  # what it is about, where that is no caller: a witness, a stream
+    silence: str | None = None  # the silence that keeps it from being sent
+    related: tuple[str, ...] = ()  # uids of the findings that an incident gathers

@@ -16,7 +16,8 @@ from collections.abc import Iterable, Sequence
 from operator import itemgetter
 
 from kmwatch.core.model import Micros
-from kmwatch.core.record import Witnessed
+from kmwatch.core.record import AccessRecord, Witnessed
+from kmwatch.core.request import own_words
 
 # Its place in time, what settles ties whatever the order of arrival, its stream, a number, the record.
 # Plain tuples, because sorting them costs no call into Python.
@@ -104,4 +105,4 @@ class Order:
 
 def _tie(record: Witnessed) -> str:
     """Tells records without a join key apart that stand at the same time."""
-    return repr(record)
+    return own_words(record) if isinstance(record, AccessRecord) else repr(record)

@@ -88,8 +88,10 @@ def _place(method: str, status: int | None, path: str) -> str:
 
 def own_words(record: AccessRecord) -> str:
     """What a line says, without what its shippers add: the same line by two ways is one."""
-    words = record.slot, record.serial, record.event_time, record.peer, record.method, record.path_raw, record.status
-    return repr((*words, record.size, record.entry))
+    return (
+        f"{record.slot} {record.serial} {record.event_time} {record.peer} {record.status} {record.size}"
+        f" {record.entry} {record.method} {record.path_raw}"
+    )
 
 
 def is_answer(slot: int) -> bool:

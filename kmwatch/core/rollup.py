@@ -1,8 +1,11 @@
 """Roll-ups: hits that belong together become one finding with a beginning, updates and an end.
 
-The first hit creates a finding. Later hits of the same rule and key join it until its time is over; one that brings
-a new secret, a new address or a graver severity is told at once as an update, the rest is counted. It always ends
-in a closing line with the count.
+The first hit creates a finding. Later hits of the same rule and key join it until its time is over. One that brings a
+new secret, a new address or a graver severity is an update, the rest is counted. It always ends in a closing line with
+the count.
+
+Who reads fifty secrets in a minute must not make fifty updates: an update is told at once if it doubles what was told,
+if it is graver, or if the last line is a minute old; else when it is.
 """
 
 from __future__ import annotations
@@ -15,9 +18,11 @@ from msgspec.structs import replace
 
 from kmwatch.core.declaration import Declarations
 from kmwatch.core.keyed import Keyed
-from kmwatch.core.model import Activity, Citation, Counts, Finding, Match, Micros, Secret, Severity
+from kmwatch.core.model import MINUTE, Activity, Citation, Counts, Finding, Match, Micros, Mode, Secret, Severity
 from kmwatch.core.rules.base import Hit, Meta, Settings
+from kmwatch.core.severity import FORGED, raised
 
+HOLD: Micros = MINUTE  # how long an update may be held back, counted from the line before
 MOST_EVENTS = 250  # a finding with more closes and lets another begin: its lines list all of them
 
 
@@ -36,6 +41,9 @@ class Episode(Struct):
     secrets: dict[str, None] = field(default_factory=dict)
     addresses: dict[str, None] = field(default_factory=dict)
     told_secrets: int = 0
+    told_addresses: int = 0
+    told_at: Micros = 0  # event time of the last line
+    pending: Micros = 0  # when an update that is held back will be told; 0: there is none
     last: Citation | None = None  # cited by a line that has nothing new to cite
     lines: int = 0
     match: Match | None = None
@@ -43,6 +51,10 @@ class Episode(Struct):
     flags: tuple[str, ...] = ()
     subject: str | None = None
     moments: tuple[Micros, Micros] | None = None  # of the first and the last hit that had a time of its own
+    mode: Mode | None = None  # where it differs from the rule's
+    silence: str | None = None
+    related: dict[str, None] = field(default_factory=dict)
+    forged: bool = False  # the address of one of its requests, as the service was told it
 
     @property
     def span(self) -> tuple[Micros, Micros]:
@@ -64,24 +76,30 @@ class RollUp:
         self._crowded: list[Episode] = []
         self._of: dict[str, str] = {}  # event id -> key of the open finding that cites it
 
-    def hit(self, hit: Hit) -> list[Finding]:
-        """Take a hit; returns the lines it makes, none if an earlier line has told it."""
+    def hit(self, hit: Hit, mode: Mode | None = None, silence: str | None = None) -> list[Finding]:
+        """Take a hit; returns the lines it makes, none if an earlier line has told it.
+
+        One that is not sent, though its rule is, gathers in a finding of its own.
+        """
+        other = mode if mode is not self.settings.mode else None
+        if other is not None:
+            hit = replace(hit, key=f"{hit.key}\n{silence or other}")
         episode = self.episodes.get(hit.key)
         if hit.closes:
             return [] if episode is None else [self._over(episode, hit)]
         if episode is None:
-            return [self._open(hit), *self._closings_of_crowded()]
-        news = self._join(episode, hit)
+            return [self._open(hit, other, silence), *self._closings_of_crowded()]
+        now = self._join(episode, hit) or self._is_news(episode, hit.key, time_of(hit))
+        lines = [self._line(episode, Activity.UPDATE, time_of(hit))] if now else []
         self.episodes.put(hit.key, episode)
-        lines = [self._line(episode, Activity.UPDATE, _time(hit))] if news else []
         if len(episode.events) >= MOST_EVENTS:
             episode.flags = ("full",)
             self.episodes.pop(hit.key)
-            lines.append(self._line(episode, Activity.CLOSE, _time(hit)))
+            lines.append(self._line(episode, Activity.CLOSE, time_of(hit)))
         return [*lines, *self._closings_of_crowded()] if self._crowded else lines
 
     def amend(self, citation: Citation) -> list[Finding]:
-        """More is known of a request that an open finding cites: a new address is told at once."""
+        """More is known of a request that an open finding cites, such as its address."""
         key = self._of.get(citation.event_id)
         episode = None if key is None else self.episodes.get(key)
         if key is None or episode is None:
@@ -91,30 +109,40 @@ class RollUp:
             episode.addresses[citation.address] = None
         if episode.last is not None and episode.last.event_id == citation.event_id:
             episode.last = citation
+        episode.untold = [citation if c.event_id == citation.event_id else c for c in episode.untold]
+        if fresh and citation not in episode.untold:
+            episode.untold.append(citation)
+        lines = []
+        graver = FORGED in citation.flags and not episode.forged
+        if graver:
+            episode.forged, episode.severity = True, raised(episode.severity)
+        if graver or (fresh and self._is_news(episode, key, citation.event_time)):
+            lines = [self._line(episode, Activity.UPDATE, citation.event_time)]
         self.episodes.put(key, episode)
-        if not fresh:
-            return []
-        episode.untold.append(citation)
-        return [self._line(episode, Activity.UPDATE, citation.event_time)]
+        return lines
 
     def next_deadline(self) -> Micros | None:
-        """When the next open finding is over."""
+        """When the next open finding is over, or has an update to tell."""
         while self._due:
-            deadline, key = self._due[0]
+            at, key = self._due[0]
             episode = self.episodes.get(key)
-            if episode is not None and episode.deadline == deadline:
-                return deadline
+            if episode is not None and at in (episode.deadline, episode.pending):
+                return at
             heapq.heappop(self._due)
         return None
 
     def close_due(self, now: Micros) -> list[Finding]:
-        """Close the findings whose time is over, in the order of their ends."""
+        """Close the findings whose time is over, and tell the updates held back until now, in the order of time."""
         out = []
-        while (deadline := self.next_deadline()) is not None and deadline <= now:
+        while (at := self.next_deadline()) is not None and at <= now:
             _, key = heapq.heappop(self._due)
-            episode = self.episodes.pop(key)
-            if episode is not None:
-                out.append(self._line(episode, Activity.CLOSE, deadline))
+            episode = self.episodes.get(key)
+            if episode is not None and at < episode.deadline:
+                out.append(self._line(episode, Activity.UPDATE, at))
+                self.episodes.put(key, episode)
+            elif episode is not None:
+                self.episodes.pop(key)
+                out.append(self._line(episode, Activity.CLOSE, at))
         return out
 
     def close_all(self) -> list[Finding]:
@@ -129,17 +157,18 @@ class RollUp:
     def index(self) -> None:
         """Find the deadlines again after a restore."""
         self._due = [(episode.deadline, key) for key, episode in self.episodes.items()]
+        self._due += [(episode.pending, key) for key, episode in self.episodes.items() if episode.pending]
         self._of = {event_id: key for key, episode in self.episodes.items() for event_id in episode.events}
         heapq.heapify(self._due)
 
-    def _open(self, hit: Hit) -> Finding:
-        time = _time(hit)
+    def _open(self, hit: Hit, mode: Mode | None, silence: str | None) -> Finding:
+        time = time_of(hit)
         began = min((citation.event_time for citation in hit.citations), default=time)
         # The last as well: a window that closed early may be reached again with the same first request.
         ends = (hit.citations[0].event_id, hit.citations[-1].event_id) if hit.citations else ()
         uid = _hash(self.meta.id, str(self.meta.version), hit.key, str(began), *ends)
         severity = hit.severity or self.settings.severity
-        episode = Episode(uid, time + self.settings.rollup, severity, hit.message)
+        episode = Episode(uid, time + self.settings.rollup, severity, hit.message, mode=mode, silence=silence)
         self._join(episode, hit)
         self.episodes.put(hit.key, episode)
         heapq.heappush(self._due, (episode.deadline, hit.key))
@@ -148,12 +177,14 @@ class RollUp:
     def _over(self, episode: Episode, hit: Hit) -> Finding:
         """Close a finding before its time: what it told of is over."""
         self.episodes.pop(hit.key)
-        return replace(self._line(episode, Activity.CLOSE, _time(hit)), message=hit.message)
+        return replace(self._line(episode, Activity.CLOSE, time_of(hit)), message=hit.message)
 
     def _join(self, episode: Episode, hit: Hit) -> bool:
-        """Add a hit to a finding; returns whether it brings something new."""
-        before = len(episode.secrets), len(episode.addresses), episode.severity
+        """Add a hit to a finding; returns whether it brings something that must not be held back."""
+        before = len(episode.related), episode.severity
         reason = episode.reason
+        episode.secrets.update(dict.fromkeys(hit.secrets))
+        episode.related.update(dict.fromkeys(hit.related))
         for citation in hit.citations:
             if citation.event_id in episode.events:
                 continue
@@ -161,6 +192,7 @@ class RollUp:
             self._of[citation.event_id] = hit.key
             episode.untold.append(citation)
             episode.last = citation
+            episode.forged = episode.forged or FORGED in citation.flags
             if citation.target_type == "secret" and citation.target_id and citation.status != _NOT_FOUND:
                 episode.secrets[citation.target_id] = None
             if citation.address:
@@ -168,12 +200,26 @@ class RollUp:
         episode.severity = max(episode.severity, hit.severity or self.settings.severity)
         episode.message, episode.match, episode.reason = hit.message, hit.match, hit.reason
         episode.subject = hit.subject
-        news = (len(episode.secrets), len(episode.addresses), episode.severity) != before
+        news = (len(episode.related), episode.severity) != before
         if hit.time is None:
             return news
         began, ended = episode.moments or (hit.time, hit.time)
         episode.moments = min(began, hit.time), max(ended, hit.time)
         return news or hit.reason != reason
+
+    def _is_news(self, episode: Episode, key: str, now: Micros) -> bool:
+        """Whether there is an update to tell at once; one that is held back is noted."""
+        secrets, addresses = len(episode.secrets), len(episode.addresses)
+        told = ((secrets, episode.told_secrets), (addresses, episode.told_addresses))
+        more = [(n, before) for n, before in told if n > before]
+        if not more:
+            return False
+        if any(n >= 2 * before for n, before in more) or now - episode.told_at >= HOLD:
+            return True
+        if not episode.pending:
+            episode.pending = min(episode.told_at + HOLD, episode.deadline)
+            heapq.heappush(self._due, (episode.pending, key))
+        return False
 
     def _line(self, episode: Episode, activity: Activity, time: Micros) -> Finding:
         match, meta = episode.match, self.meta
@@ -183,7 +229,8 @@ class RollUp:
         cited = episode.untold or ([episode.last] if episode.last else [])
         episode.untold = []
         fresh = list(episode.secrets)[episode.told_secrets :]
-        episode.told_secrets = len(episode.secrets)
+        episode.told_secrets, episode.told_addresses = len(episode.secrets), len(episode.addresses)
+        episode.told_at, episode.pending = time, 0
         episode.lines += 1
         message = episode.message
         if activity is Activity.CLOSE:
@@ -200,7 +247,7 @@ class RollUp:
             meta.version,
             meta.title,
             episode.severity,
-            self.settings.mode,
+            episode.mode or self.settings.mode,
             time,
             start,
             end,
@@ -216,6 +263,8 @@ class RollUp:
             meta.techniques,
             (*episode.flags, "late") if late else episode.flags,
             episode.subject,
+            episode.silence,
+            tuple(episode.related),
         )
 
     def _crowded_out(self, _key: str, episode: Episode) -> None:
@@ -227,7 +276,8 @@ class RollUp:
         return [self._line(episode, Activity.CLOSE, episode.span[1]) for episode in crowded]
 
 
-def _time(hit: Hit) -> Micros:
+def time_of(hit: Hit) -> Micros:
+    """The event time of what a hit says."""
     return hit.citations[-1].event_time if hit.time is None else hit.time
 
 

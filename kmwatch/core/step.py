@@ -86,6 +86,7 @@ class Engine:
         self._now: Micros = order.frontier
         self._late = 0
         self._out = Output()
+        self._told: list[Finding] = []
 
     def take(
         self, stream: str, decoded: Sequence[Decoded], stamps: Sequence[Micros | None] = ()
@@ -123,6 +124,11 @@ class Engine:
             self._late += late
         return rejected
 
+    def tell(self, findings: Sequence[Finding]) -> None:
+        """Take findings that the shell has made about itself: they leave with those of the next `work`."""
+        self._told += findings
+        self.detector.note(findings)
+
     def advance(self, at_end: Collection[str] = (), elapsed: Micros = 0) -> None:
         """Find out how far time has come, and so what is to be worked on.
 
@@ -138,7 +144,8 @@ class Engine:
         Returns:
             What came of it, and whether that was all.
         """
-        out = self._out = Output()
+        out = self._out = Output(findings=self._told)
+        self._told = []
         part = self._due[self._at : self._at + most]
         self._at += len(part)
         self._run(part)

@@ -13,6 +13,7 @@ from kmwatch.core.model import (
     AuditEvent,
     Evidence,
     Failure,
+    Flag,
     Initiator,
     Kind,
     Micros,
@@ -28,9 +29,9 @@ _JSON = frozenset({"", "application/json", "*/*"})  # Accept headers for which S
 _UNAUDITED = frozenset({"/", "/healthcheck"})  # answered outside the pipeline that holds the audit middleware
 _LIKELY: Micros = SECOND  # a request that only the service log tells of began about this long before
 _MISSING = {
-    Witness.SERVICE_LOG: "service_log_missing",
-    Witness.ACCESS_LOG: "access_log_missing",
-    Witness.PROXY_LOG: "proxy_log_missing",
+    Witness.SERVICE_LOG: Flag.SERVICE_LOG_MISSING,
+    Witness.ACCESS_LOG: Flag.ACCESS_LOG_MISSING,
+    Witness.PROXY_LOG: Flag.PROXY_LOG_MISSING,
 }
 
 
@@ -67,15 +68,15 @@ class Testimony:
         flags = set(self._clashes)
         kind = self._kind(found, status, outcome, flags)
         self._contradictions(flags)
-        clashes = bool(flags - {"legacy_read"})
+        clashes = bool(flags - {Flag.LEGACY_READ})
         initiator = self._initiator(flags, early=early)
         self._gaps(flags, status, path, early=early)
         if late:
-            flags.add("late")
+            flags.add(Flag.LATE)
         for record in (self._audit, self._service, self._proxy, self._access):
             if record is not None:
                 flags.update(record.flags)
-        if found.flag == "unrouted_success":
+        if found.flag == Flag.UNROUTED_SUCCESS:
             flags.add(found.flag)
         audit, service = self._audit, self._service
         told = audit or service
@@ -132,16 +133,16 @@ class Testimony:
         notes = {note.note for note in self._notes}
         if Note.PAYLOAD in notes:
             return Kind.RETRIEVAL
-        if found.flag != "accept_unknown":
+        if found.flag != Flag.ACCEPT_UNKNOWN:
             return found.kind
         accept = self._proxy.accept if self._proxy is not None and not self._ambiguous else None
         denied = any(note.note is Note.DENIED and note.detail == "secret:decrypt" for note in self._notes)
         if Note.LEGACY in notes or denied or (accept is not None and accept.strip() not in _JSON):
             if outcome is Outcome.SUCCESS:
-                flags.add("legacy_read")
+                flags.add(Flag.LEGACY_READ)
             return Kind.RETRIEVAL
         if self._end is None and accept is None:
-            flags.add("accept_unknown")
+            flags.add(Flag.ACCEPT_UNKNOWN)
         return found.kind
 
     def _contradictions(self, flags: set[str]) -> None:
@@ -151,15 +152,15 @@ class Testimony:
         if audit is not None and audit.slot & Slot.CADF_RESPONSE and audit.status is not None:
             statuses.add(audit.status)
         if len(statuses) > 1:
-            flags.add("status_disagrees")
+            flags.add(Flag.STATUS_DISAGREES)
         if audit is None:
             return
         path = self._end.path_raw if self._end is not None else None
         if path is not None and server_path(audit.path_raw) != server_path(path):
-            flags.add("path_disagrees")
+            flags.add(Flag.PATH_DISAGREES)
         known, user = audit.initiator.user_id, service.user_id if service is not None else None
         if known and user and known != user:
-            flags.add("identity_disagrees")
+            flags.add(Flag.IDENTITY_DISAGREES)
 
     def _initiator(self, flags: set[str], *, early: bool) -> Initiator:
         address, source = (None, AddressSource.NONE) if early else self._address(flags)
@@ -200,23 +201,23 @@ class Testimony:
         claimed = self._audit.initiator.address if self._audit is not None else None
         found: tuple[str | None, AddressSource] = (None, AddressSource.NONE)
         if self._ambiguous:
-            flags.add("join_ambiguous")
+            flags.add(Flag.JOIN_AMBIGUOUS)
         elif proxy is not None:
             found = proxy.peer, AddressSource.PROXY
             if proxy.tls is False:
-                flags.add("plain_http")
+                flags.add(Flag.PLAIN_HTTP)
         elif access is not None and not expected.is_proxy(access.peer):
             found = access.peer, AddressSource.ACCESS
             if expected.proxies or expected.slots & Slot.PROXY:
-                flags.add("past_proxy")
+                flags.add(Flag.PAST_PROXY)
         if found[0] is not None:
             if claimed is not None and claimed != found[0] and not (expected.proxies and expected.is_proxy(claimed)):
-                flags.add("address_forged")
+                flags.add(Flag.ADDRESS_FORGED)
             return found
         if claimed is None:
             return None, AddressSource.NONE
         if expected.slots & Slot.PROXY:
-            flags.add("address_unproven")
+            flags.add(Flag.ADDRESS_UNPROVEN)
         return claimed, AddressSource.AUDIT
 
     def _gaps(self, flags: set[str], status: int | None, path: str, *, early: bool) -> None:
@@ -226,16 +227,16 @@ class Testimony:
         expected, slots = self._expected.slots, self._slots
         audited = expected & AUDITED
         if audited and slots & AUDITED and slots & AUDITED != AUDITED:
-            flags.add("request_missing" if slots & Slot.CADF_RESPONSE else "response_missing")
+            flags.add(Flag.REQUEST_MISSING if slots & Slot.CADF_RESPONSE else Flag.RESPONSE_MISSING)
         elif audited and not slots & AUDITED and self._auditable(status, path):
-            flags.add("audit_missing")
+            flags.add(Flag.AUDIT_MISSING)
         reached = slots & (AUDITED | Slot.SERVICE_END) or self._auditable(status, path)
         for witness, flag in _MISSING.items():
             slot = SLOTS[witness]
             if expected & slot and not slots & slot and reached:
                 flags.add(flag)
-        if "past_proxy" in flags:
-            flags.discard("proxy_log_missing")
+        if Flag.PAST_PROXY in flags:
+            flags.discard(Flag.PROXY_LOG_MISSING)
 
     def _auditable(self, status: int | None, path: str) -> bool:
         """Whether the audit middleware can have seen it: it sits behind authentication and version checks."""
@@ -302,4 +303,6 @@ class Testimony:
 
 def _first(records: list[T]) -> T | None:
     """The first in time; ties by content."""
+    if len(records) == 1:
+        return records[0]
     return min(records, key=lambda record: (record.observed_time, repr(record)), default=None)

@@ -6,7 +6,7 @@ an event concerns, so that counting one costs the detector a single addition.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from kmwatch.core.keyed import Keyed
@@ -55,6 +55,7 @@ class Traffic:
         self.began: Keyed[Micros] = Keyed("traffic/began", int, len(Witness))
         self._steps: Keyed[_Step] = Keyed("traffic/steps", _Step, 2 * _STEPS)
         self._now: dict[EventClass, Counter] = {}
+        self._summed: dict[tuple[object, ...], tuple[int, list[int]]] = {}  # a cache: by span and wanted
         self._step: Micros = SECOND
         self._number = 0
         self._kept = 0
@@ -102,19 +103,31 @@ class Traffic:
             for of, more in ((class_of(before), -1), (class_of(now), 1)):
                 counts[of] = counts.get(of, 0) + more
             self._steps.put(key, list(counts.items()))
+            self._summed.clear()
 
-    def within(self, span: Micros, at: Micros, wanted: Iterable[Wanted]) -> list[int]:
-        """How many events of the wanted classes there were in the span that ends at this time."""
-        self._write()
-        since, tests = (at - span) // self._step, list(wanted)
-        out = [0] * len(tests)
+    def within(self, span: Micros, at: Micros, wanted: Sequence[Wanted]) -> list[int]:
+        """How many events of the wanted classes there were in the span that ends at this time.
+
+        Args:
+            span: at most what `keep` was told.
+            at: not before what was counted last.
+            wanted: functions of a module, always the same: what they say is remembered by step.
+        """
+        key = span, *wanted
+        known = self._summed.get(key)
+        if known is None or known[0] != self._number:
+            known = self._summed[key] = self._number, self._past(span, at, wanted)
+        present = [(counter.of, counter.count) for counter in self._now.values() if counter.count]
+        return [past + sum(n for of, n in present if test(of)) for past, test in zip(known[1], wanted, strict=True)]
+
+    def _past(self, span: Micros, at: Micros, wanted: Sequence[Wanted]) -> list[int]:
+        """The sums of the steps of a span that are over."""
+        since, current, counts = (at - span) // self._step, str(self._number), dict[EventClass, int]()
         for key, step in self._steps.items():
-            if int(key) > since:
+            if key != current and int(key) > since:
                 for of, count in step:
-                    for number, test in enumerate(tests):
-                        if test(of):
-                            out[number] += count
-        return out
+                    counts[of] = counts.get(of, 0) + count
+        return [sum(n for of, n in counts.items() if test(of)) for test in wanted]
 
     def states(self) -> Iterable[Keyed[object]]:
         """The counts, and when each witness first told of anything; the current step included."""

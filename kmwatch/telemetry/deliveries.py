@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import structlog
 
@@ -17,9 +17,15 @@ log = structlog.get_logger("kmwatch.delivery")
 class DeliveryTelemetry:
     """See `delivery.DeliveryEvents`."""
 
-    def __init__(self, metrics: Metrics, clock: Clock, sinks: Sequence[str]) -> None:
-        """Write to these metrics; label sets of all sinks start at 0."""
-        self._metrics, self._clock = metrics, clock
+    def __init__(
+        self,
+        metrics: Metrics,
+        clock: Clock,
+        sinks: Sequence[str],
+        also: Callable[[Sequence[Finding]], None] = lambda _: None,
+    ) -> None:
+        """Write to these metrics, and tell `also` of deliveries; label sets of all sinks start at 0."""
+        self._metrics, self._clock, self._also = metrics, clock, also
         for sink in sinks:
             metrics.outbox_pending.labels(sink)
             metrics.outbox_oldest.labels(sink)
@@ -29,6 +35,7 @@ class DeliveryTelemetry:
     def delivered(self, sink: str, findings: Sequence[Finding]) -> None:
         """Count, and observe how long detection took from end to end."""
         self._metrics.deliveries.labels(sink, "delivered").inc(len(findings))
+        self._also(findings)
         now = self._clock.now()
         for finding in findings:
             if finding.activity is not Activity.CLOSE:

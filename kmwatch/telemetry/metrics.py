@@ -42,6 +42,7 @@ class Metrics:
         )
         self.findings = counter("findings", "Findings created.", "rule", "severity", "mode")
         self.suppressed = counter("suppressed", "Hits of rules that an open finding has taken in.", "rule")
+        self.silenced = counter("silenced", "Hits of rules that a silence keeps from being sent.", "rule")
         self.deliveries = counter("deliveries", "Lines of findings handed to sinks.", "sink", "outcome")
         self.outbox_pending = gauge("outbox_pending", "Lines that wait for a sink.", "sink")
         self.outbox_oldest = gauge("outbox_oldest_seconds", "Age of the oldest line that waits for a sink.", "sink")

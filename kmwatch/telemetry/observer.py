@@ -104,6 +104,8 @@ class Telemetry:
             yield f"evicted/{kind}", total, self.metrics.evicted.labels(kind)
         for rule, total in engine.account.suppressed.items():
             yield f"suppressed/{rule}", total, self.metrics.suppressed.labels(rule)
+        for rule, total in engine.account.silenced.items():
+            yield f"silenced/{rule}", total, self.metrics.silenced.labels(rule)
         for name, stream in engine.account.streams.items():
             for outcome, total in _unread(stream).items():
                 yield f"{name}/{outcome}", total, self.metrics.records.labels(_source(name), "none", outcome)

@@ -46,6 +46,7 @@ class Hits(Struct):
     lines: dict[str, int] = field(default_factory=dict)
     suppressed: dict[str, int] = field(default_factory=dict)
     shadow: dict[str, int] = field(default_factory=dict)
+    silenced: dict[str, int] = field(default_factory=dict)
 
 
 class Totals(Struct):
@@ -70,7 +71,8 @@ def totals(engine: Engine, sinks: Mapping[str, SinkAccount] | None = None) -> To
     for records in streams.values():
         _add(sums, records)
     events = Events(account.events_made, account.events_evaluated, 0)
-    hits = Hits(*(dict(sorted(d.items())) for d in (account.hits, account.lines, account.suppressed, account.shadow)))
+    kept = (account.hits, account.lines, account.suppressed, account.shadow, account.silenced)
+    hits = Hits(*(dict(sorted(counts.items())) for counts in kept))
     sinks = dict(sorted((sinks or {}).items()))
     balanced = (
         all(stream.balances() for stream in streams.values())

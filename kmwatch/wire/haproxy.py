@@ -17,13 +17,11 @@ from datetime import tzinfo
 
 from msgspec import Struct
 
-from kmwatch.core.model import Micros
+from kmwatch.core.model import Flag, Micros
 from kmwatch.core.record import AccessRecord, Decoded, Ignored, Rejected, RejectReason, Slot
 from kmwatch.wire.peer import peer
 from kmwatch.wire.times import clf
 
-UNREADABLE_CAPTURE = "capture_unreadable"  # a flag: the captures are not those that are declared
-UNREADABLE_REQUEST = "request_unreadable"  # a flag: the line ends before its request
 PRECISION: Micros = 4000  # the accept time and three timers, each cut to a millisecond
 _MILLISECOND: Micros = 1000
 _STAMP = r"[0-9]{2}/[A-Z][a-z]{2}/[0-9]{4}:[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}"
@@ -77,8 +75,8 @@ class _Seen(Struct, frozen=True):
 
 UNDECLARED = Captures()
 _NOTHING = _Seen()
-_UNFIT = _Seen(flags=(UNREADABLE_CAPTURE,))
-_CUT_OFF = _Seen(flags=(UNREADABLE_REQUEST,))
+_UNFIT = _Seen(flags=(Flag.CAPTURE_UNREADABLE,))
+_CUT_OFF = _Seen(flags=(Flag.REQUEST_UNREADABLE,))
 
 
 def decode(line: str, zone: tzinfo, captures: Captures = UNDECLARED, host: str | None = None) -> Decoded | None:
@@ -189,7 +187,7 @@ def _captured(first: str | None, second: str | None, captures: Captures) -> _See
         accept=request.get("accept") if request else None,
         agent=request.get("user-agent") if request else None,
         made_id=_id(request),
-        flags=(UNREADABLE_CAPTURE,) if request is None or response is None else (),
+        flags=(Flag.CAPTURE_UNREADABLE,) if request is None or response is None else (),
     )
 
 

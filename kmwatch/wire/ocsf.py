@@ -239,5 +239,7 @@ def _own(f: Finding, cut: tuple[Cut, int] | None) -> m.Own:
         flags=f.flags,
         event_time=iso(f.time),
         subject=f.subject,
+        silence=f.silence,
+        related=f.related,
         truncated=None if cut is None else cut[0],
     )

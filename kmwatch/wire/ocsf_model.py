@@ -171,6 +171,8 @@ class Own(Struct, frozen=True, gc=False):
     flags: tuple[str, ...]
     event_time: str  # microseconds, where OCSF has milliseconds
     subject: str | None  # what it is about, where that is no caller
+    silence: str | None  # what keeps it from being sent
+    related: tuple[str, ...]  # uids of the findings that an incident gathers
     truncated: Cut | None
 
 

@@ -17,11 +17,10 @@ from typing import Final
 
 from msgspec import Struct
 
-from kmwatch.core.model import Micros
+from kmwatch.core.model import Flag, Micros
 from kmwatch.core.record import Decoded, Ignored, Note, Rejected, RejectReason, ServiceRecord, Slot
 from kmwatch.wire import notifier
 
-PATH_AMBIGUOUS: Final = "path_ambiguous"
 _CONTEXT = "barbican.api.middleware.context"
 _SECRETS = "barbican.api.controllers.secrets"
 _CONTROLLERS = "barbican.api.controllers"
@@ -176,6 +175,7 @@ def _end(message: str, at: Micros | None, who: Context) -> Decoded:
     if at is None:
         return _BAD_TIME
     path = _path(url, host)
+    sure = path is not None or url.startswith("http")  # else the line may be cut within the method
     return ServiceRecord(
         Slot.SERVICE_END,
         who.request_id,
@@ -184,7 +184,7 @@ def _end(message: str, at: Micros | None, who: Context) -> Decoded:
         who.global_request_id,
         who.user_id,
         who.project_id,
-        method,
+        method if sure else None,
         path,
         status,
         None,  # note
@@ -192,7 +192,7 @@ def _end(message: str, at: Micros | None, who: Context) -> Decoded:
         who.user_name,
         who.project_name,
         who.roles,
-        () if path is not None else (PATH_AMBIGUOUS,),
+        () if path is not None else (Flag.PATH_AMBIGUOUS,),
     )
 
 

@@ -68,6 +68,7 @@ async def main(folder: Path, count: int) -> None:
         "rate": count / (ended - begun),
         "memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "stall_ms": stalls.longest * 1000,
+        "requests": app._pipeline.engine.account.events_made / (ended - begun),
         "lines": sum(app._pipeline.engine.account.lines.values()),
     }
     sys.stdout.buffer.write(orjson.dumps(figures))

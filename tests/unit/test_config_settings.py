@@ -8,7 +8,7 @@ import pytest
 
 from kmwatch.config.load import load
 from kmwatch.config.problems import ConfigurationError
-from kmwatch.config.settings import COUNTING_RULES, RULES
+from kmwatch.config.rules import COUNTING_RULES, RULES
 from kmwatch.core.model import DAY, HOUR, MINUTE, SECOND, Mode, Severity
 from tests.support.files import SETTINGS, Files
 
@@ -31,7 +31,8 @@ def kafka(security: str) -> str:
 KINDS = "available: stdout, file, syslog"
 RULE_LIST = ", ".join(RULES)
 TOP = (
-    "sources, witnesses, callers, identities, inventory, store, sinks, detections, proxies, proxy_log, backend_log, network, http,"
+    "sources, witnesses, callers, identities, inventory, store, sinks, detections, learning, silences, proxies,"
+    " proxy_log, backend_log, network, http,"
     " timing, limits, log"
 )
 
@@ -67,8 +68,8 @@ BROKEN = [
         "7: witnesses.cadf: must be one of required, expected, absent",
     ),
     (
-        SETTINGS + "detections: {KMW-003: {}}",
-        f"7: detections.KMW-003: KMW-003 is not available in this release; available: {RULE_LIST}",
+        SETTINGS + "detections: {KMW-021: {}}",
+        f"7: detections.KMW-021: KMW-021 is not available in this release; available: {RULE_LIST}",
     ),
     (
         SETTINGS + "detections: {KMW-0O1: {}}",

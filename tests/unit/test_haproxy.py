@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from kmwatch.core.model import Flag
 from kmwatch.core.record import AccessRecord, Ignored, Rejected, RejectReason, Slot
 from kmwatch.wire.framing import peel
-from kmwatch.wire.haproxy import UNREADABLE_CAPTURE, UNREADABLE_REQUEST, Captures, decode
+from kmwatch.wire.haproxy import Captures, decode
 from kmwatch.wire.times import clf
 
 LINES = Path(__file__).parents[1] / "golden/data/forms/haproxy.log"
@@ -117,7 +118,7 @@ def test_a_request_without_its_protocol_is_cut(written: str, path: str) -> None:
 def test_a_line_that_ends_before_its_request_still_counts() -> None:
     got = read(line("", captured="{Mozilla/5.0 AAAAAAAAAAAAAA"))
     assert (got.peer, got.status, got.path_raw, got.cut) == ("127.0.1.101", 200, "", True)
-    assert got.flags == (UNREADABLE_REQUEST,)
+    assert got.flags == (Flag.REQUEST_UNREADABLE,)
 
 
 def test_what_haproxy_encodes_is_decoded() -> None:
@@ -160,7 +161,7 @@ def test_a_single_block_is_of_the_kind_that_is_declared() -> None:
 @pytest.mark.parametrize("captured", ["{a|b|c} {d} ", "{a|b} {c|d} ", "{a|b} "])
 def test_captures_that_do_not_fit_the_declaration_are_ignored_as_a_whole(captured: str) -> None:
     got = read(line(captured=captured), BOTH)
-    assert UNREADABLE_CAPTURE in got.flags
+    assert Flag.CAPTURE_UNREADABLE in got.flags
     assert got.request_id is None
 
 

@@ -21,7 +21,7 @@ from kmwatch.core.model import (
 from kmwatch.core.rules.acl_widened import AclWidened
 from kmwatch.core.rules.base import Hit, Rule
 from kmwatch.core.rules.broken_constraint import BrokenConstraint
-from kmwatch.core.rules.catalogue import CATALOGUE, build
+from kmwatch.core.rules.catalogue import CATALOGUE, Surroundings, build
 from kmwatch.core.rules.decoy_touched import DecoyTouched
 from kmwatch.core.rules.denied_burst import DeniedBurst
 from kmwatch.core.rules.id_probing import IdProbing
@@ -289,15 +289,16 @@ def test_022_is_silent_for_all_else() -> None:
 
 def test_a_rule_that_is_off_is_not_built() -> None:
     off = {meta.id: replace(meta.defaults, mode=Mode.OFF) for meta in CATALOGUE}
-    assert build(off, 10) == []
-    assert [rule.meta.id for rule, _ in build({}, 10)] == [meta.id for meta in CATALOGUE]
+    assert build(off, 10, declared(), Surroundings()) == []
+    built = [rule.meta.id for rule, _ in build({}, 10, declared(), Surroundings())]
+    assert built == [meta.id for meta in CATALOGUE if meta.id != "KMW-029"], "the shell runs that one"
 
 
-def test_rule_ids_are_unique_and_state_names_too() -> None:
-    rules = [rule for rule, _ in build({}, 10)]
-    names = [state.name for rule in rules for state in rule.states()]
-    assert len(set(names)) == len(names)
-    assert len({meta.id for meta in CATALOGUE}) == len(CATALOGUE) == 18
+def test_rule_ids_are_unique_and_state_of_one_name_is_one_and_the_same() -> None:
+    rules = [rule for rule, _ in build({}, 10, declared(), Surroundings())]
+    states = {id(state): state.name for rule in rules for state in rule.states()}
+    assert len(set(states.values())) == len(states)
+    assert len({meta.id for meta in CATALOGUE}) == len(CATALOGUE) == 46
 
 
 @pytest.mark.parametrize(
@@ -339,5 +340,6 @@ def test_the_engine_shows_a_hit_of_each_rule_that_applies() -> None:
         ("KMW-022", Mode.SHADOW, "CREATE"),
         ("KMW-022", Mode.SHADOW, "CLOSE"),
     }
+    assert {line.severity for line in out.findings} == {Severity.CRITICAL}, "a decoy makes the read graver"
     assert made.account.lines == {"KMW-001": 2, "KMW-022": 2}
     assert made.account.shadow == {"KMW-022": 2}

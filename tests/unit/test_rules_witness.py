@@ -31,7 +31,7 @@ from kmwatch.core.model import (
     Severity,
 )
 from kmwatch.core.rules.base import Hit, Rule, Settings
-from kmwatch.core.rules.catalogue import CATALOGUE
+from kmwatch.core.rules.catalogue import CATALOGUE, Surroundings
 from kmwatch.core.rules.conflicting_witness import ConflictingWitness
 from kmwatch.core.rules.counting import MOST_CITED
 from kmwatch.core.rules.key_administration import KeyAdministration
@@ -342,7 +342,7 @@ def detector_of(rule: str, chosen: Settings | None = None, *, declarations: Decl
     """A detector whose other rules are off."""
     of = {meta.id: replace(meta.defaults, mode=Mode.OFF) for meta in CATALOGUE}
     of[rule] = chosen or defaults(rule)
-    return Detector(declarations or declared(), of, 100, Account(), proxy_expected=True, network=MANAGEMENT)
+    return Detector(declarations or declared(), of, 100, Account(), proxy_expected=True, given=Surroundings(MANAGEMENT))
 
 
 def early(told: AuditEvent) -> AuditEvent:

@@ -83,8 +83,8 @@ class AuditGap:
         at = event.observed_time
         self._lacking.add(_KEY, at, 0)
         self._gaps.add(_KEY, at, case.citation)
-        hits = self._judge(at)
-        return hits if hits and self._told.allows(_KEY, at) else ()
+        hits = () if self._told.is_spent(_KEY, at) else self._judge(at)
+        return hits if (hits or self._told.is_spent(_KEY, at)) and self._told.allows(_KEY, at) else ()
 
     def pulse(self, pulse: Pulse) -> Iterable[Hit]:
         """Tell of the gaps that were too many to tell at once, and look for silent witnesses."""

@@ -13,6 +13,7 @@ from kmwatch.core.keyed import Keyed
 from kmwatch.core.model import (
     AuditEvent,
     Citation,
+    Evidence,
     Failure,
     Kind,
     Match,
@@ -25,6 +26,10 @@ from kmwatch.core.pulse import Pulse
 from kmwatch.core.traffic import Traffic
 
 _LONGEST, _KEPT = 256, 192  # characters of a client's text
+_COMPLETE, _PARTIAL = Evidence.COMPLETE, Evidence.PARTIAL
+_UNCONFIRMED = frozenset(
+    {"audit_missing", "service_log_missing", "access_log_missing", "proxy_log_missing", "response_missing"}
+)
 
 
 class Settings(Struct, frozen=True):
@@ -76,6 +81,14 @@ class Case:
         return who.user_id or f"address:{brief(who.address or '')}"
 
     @property
+    def confirmed(self) -> bool:
+        """Whether it may train a baseline: not on the word of one witness where others should have told of it too."""
+        event = self.event
+        if event.evidence is _COMPLETE:
+            return True
+        return event.evidence is _PARTIAL and (len(event.seen_in) > 1 or _UNCONFIRMED.isdisjoint(event.flags))
+
+    @property
     def citation(self) -> Citation:
         """The event as a finding cites it."""
         if self._citation is None:
@@ -98,6 +111,8 @@ class Hit(Struct, frozen=True):
     time: Micros | None = None  # event time of what is said, where that is not the last request cited
     subject: str | None = None  # such as "proxy_log", where the finding is about no caller
     closes: bool = False  # what an open finding of this key told of is over
+    secrets: tuple[str, ...] = ()  # ids it is about, beside those of the requests
+    related: tuple[str, ...] = ()  # uids of findings that it gathers
 
 
 class Rule(Protocol):

@@ -120,6 +120,11 @@ class Sparing:
         self.state.put(key, (minute, used + 1, False))
         return True
 
+    def is_spent(self, key: str, at: Micros) -> bool:
+        """Whether nothing more may be told of in this minute."""
+        told = self.state.get(key)
+        return told is not None and told[0] == at // MINUTE and told[1] >= self._most
+
     def owes(self, key: str, at: Micros) -> bool:
         """Whether something was held back in a minute that is over; asked once."""
         told = self.state.get(key)

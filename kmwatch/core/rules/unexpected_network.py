@@ -31,6 +31,7 @@ class Network(Struct, frozen=True):
     management: tuple[Range, ...] = ()  # none: from anywhere
     plain_http: bool = False  # whether a request over plain HTTP is an anomaly
     past_proxy: bool = True  # whether one that came past the proxy is
+    zones: tuple[tuple[str, tuple[Range, ...]], ...] = ()  # where one caller should not be in two of at a time
 
 
 ANYWHERE = Network()
