@@ -75,6 +75,7 @@ class Engine:
         self.account = account
         self.feed = Feed()
         self._witnesses = dict(witnesses or {})
+        self._watched = not {Witness.HOST, Witness.BACKEND}.isdisjoint(self._witnesses)
         declared = detector.declarations
         self.host = HostWatch(declared.behind, join.limit)
         inventory = Inventory(declared.secrets())
@@ -172,7 +173,7 @@ class Engine:
 
     def _run(self, due: Sequence[Waiting]) -> None:
         """Join a slice. Written for speed: all of this loop happens for every record."""
-        join, ready = self.join, self._ready
+        join, ready, watched = self.join, self._ready, self._watched
         add, due_until = join.add, join.due
         now, feed, heard = self._now, self.feed, self.feed.heard
         minute, taken = feed.next_minute, dict[Taken, int]()
@@ -185,7 +186,7 @@ class Engine:
                 now = at
                 if at >= join.next:
                     due_until(at, ready)
-                if at >= self.host.gather.next or at >= self.backend.next:
+                if watched and (at >= self.host.gather.next or at >= self.backend.next):
                     self._behind_due(at)
             heard[slot] = now
             if record.flags:
@@ -290,7 +291,7 @@ class Engine:
         if findings:
             out.findings += findings
         self.account.events_evaluated += not told.again
-        if Witness.BACKEND in self._witnesses:
+        if self._watched and Witness.BACKEND in self._witnesses:
             self.backend.hear(told.event)
 
     def states(self) -> Iterable[Keyed[Any]]:

@@ -57,6 +57,7 @@ class Totals(Struct):
     events: Events
     findings: Hits
     sinks: dict[str, SinkAccount] = field(default_factory=dict)
+    behind: dict[str, int] = field(default_factory=dict)  # events of the host, operations of the backend: evaluated
     balanced: bool = True
 
 
@@ -79,7 +80,7 @@ def totals(engine: Engine, sinks: Mapping[str, SinkAccount] | None = None) -> To
         and events.balances()
         and all(sink.routed == sink.delivered + sink.pending + sink.dead for sink in sinks.values())
     )
-    return Totals(sums, streams, events, hits, sinks, balanced)
+    return Totals(sums, streams, events, hits, sinks, dict(sorted(account.behind.items())), balanced)
 
 
 def waiting_streams(engine: Engine) -> Iterator[str]:
