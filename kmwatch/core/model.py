@@ -270,7 +270,7 @@ class Citation(Struct, frozen=True, gc=False):
 
     event_id: str
     event_time: Micros
-    kind: str  # a Kind, "host" or "backend"
+    kind: str  # a Kind, "host" or "backend"; plain text once restored, so compare it by value
     operation: str  # "GET /v1/secrets/<id>/payload": method (or "-") and normalised path; "openat <path>"
     status: int | None
     request_id: str | None
