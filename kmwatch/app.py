@@ -7,25 +7,30 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import signal
-from collections.abc import Awaitable, Callable
+import socket
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 
 import structlog
 from msgspec import Struct
 
-from kmwatch import __version__, assembly
+from kmwatch import __version__, assembly, outlets
 from kmwatch.clock import Clock
 from kmwatch.config.load import Loaded
 from kmwatch.config.problems import ConfigurationError
-from kmwatch.core.model import SECOND
+from kmwatch.core.health import Health, heartbeat
+from kmwatch.core.model import SECOND, Micros
 from kmwatch.core.rules.detection_lag import META as DETECTION_LAG
 from kmwatch.core.step import Engine
 from kmwatch.delivery import Delivery, State
 from kmwatch.pipeline import Pipeline
-from kmwatch.ports import SourceError, StoreError, UndeliveredError
+from kmwatch.ports import ConfigurationError as RefusedError
+from kmwatch.ports import SourceError, StateError, StoreError, UndeliveredError
 from kmwatch.sources.positions import partition_of
 from kmwatch.telemetry.deliveries import DeliveryTelemetry
+from kmwatch.telemetry.heartbeat import beats, report
 from kmwatch.telemetry.http import HttpServer, Readiness
 from kmwatch.telemetry.metrics import Metrics
 from kmwatch.telemetry.observer import Telemetry
@@ -37,6 +42,7 @@ log = structlog.get_logger("kmwatch")
 DRAIN_SECONDS = 10.0
 RETENTION_SECONDS = 30 * 86_400.0  # delivered lines and rejected records are kept this long
 _PRUNE_SECONDS = 3600.0
+_STORE_LOOK = 15.0
 _BACKLOG_LOOK = 0.05
 
 
@@ -86,7 +92,7 @@ class App:
         accept_gap: bool = False,
         reload: Callable[[], Loaded] | None = None,
     ) -> None:
-        """Build all parts. Raises StoreError or SourceError."""
+        """Build all parts. Raises StoreError, SourceError or, for a sink, ports.ConfigurationError."""
         settings = loaded.settings
         self._loaded, self._clock, self._reload = loaded, clock, reload
         self.metrics = Metrics()
@@ -97,28 +103,28 @@ class App:
         self._telemetry = Telemetry(self.metrics)
         self._source = assembly.source(settings, clock, accept_gap=accept_gap)
         self._store = assembly.store(settings, clock)
-        self._sinks = assembly.sinks(settings)
-        names = [sink.name for sink in self._sinks]
+        made = outlets.sinks(settings, clock)
         lag = assembly.rule_settings(settings)[DETECTION_LAG.id]
         self._selfwatch = SelfWatch(lag, loaded.declarations, clock)
-        self._delivery = Delivery(
-            self._store,
-            self._sinks,
-            DeliveryTelemetry(self.metrics, clock, names, self._selfwatch.delivered),
-            now=lambda: int(clock.now() * 1e6),
-        )
+        names = [sink.name for sink in made]
+        self._deliveries = DeliveryTelemetry(self.metrics, clock, names, self._selfwatch.delivered)
+        self._delivery = Delivery(self._store, made, self._deliveries, now=lambda: int(clock.now() * 1e6))
         self._pipeline = Pipeline(
             self._source,
             self._store,
             self._engine,
             assembly.router(settings),
             self._telemetry,
-            crowded=settings.limits.outbox,
+            bounds=assembly.bounds(settings),
             committed=self._delivery.notify,
             notices=self._selfwatch.notices,
         )
         self._http = HttpServer(self.metrics, self.readiness, self.status)
         self._stopping = asyncio.Event()
+        self._marks = outlets.marks(settings)
+        self._reloading = asyncio.Lock()
+        self._background: set[asyncio.Task[None]] = set()
+        self._fatal: StateError | None = None
         self.port: int | None = None
 
     async def run(self, *, any_port: bool = False, ended: Callable[[], Awaitable[None]] | None = None) -> None:
@@ -141,7 +147,8 @@ class App:
         self._handle_signals()
         settle_memory()
         log.info("started", http=f"{host}:{self.port}", declarations=self._loaded.declarations.digest[:16])
-        housekeeping = asyncio.create_task(self._housekeeping())
+        self._begin(self._housekeeping())
+        self._begin(self._heartbeats())
         self._delivery.start()
         try:
             await self._pipeline.run()
@@ -149,8 +156,16 @@ class App:
             if ended is not None and not self._stopping.is_set():
                 await ended()
         finally:
-            housekeeping.cancel()
+            for task in self._background:
+                task.cancel()
             await self._stop()
+        if self._fatal is not None:
+            raise self._fatal
+
+    def _begin(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
 
     def stop(self) -> None:
         """Drain and stop."""
@@ -172,9 +187,10 @@ class App:
             for state in self._delivery.states()
             if state.sink in required and state.state in (State.PAUSED, State.RETRYING)
         ]
+        problems += [self._pipeline.trouble] if self._pipeline.trouble is not None else []
         try:
             await self._store.accounts()
-        except StoreError as error:
+        except (StoreError, StateError) as error:
             problems.append(str(error))
         return Readiness(not problems, tuple(problems))
 
@@ -184,14 +200,15 @@ class App:
         metrics, lag = self.metrics, dict(self._source.lag())
         for name, account in accounts.items():
             metrics.outbox_pending.labels(name).set(account.pending)
+            metrics.outbox_bytes.labels(name).set(account.pending_bytes)
+            metrics.dead_waiting.labels(name).set(account.dead)
             since = account.oldest_pending
             metrics.outbox_oldest.labels(name).set(0 if since is None else max(0.0, self._clock.now() - since))
         for stream, behind in lag.items():
             part = partition_of(stream)
             metrics.lag.labels(part.topic, str(part.partition)).set(behind)
         metrics.active.set(self._pipeline.active)
-        reached, seen = engine.watermark.value, engine.feed.last_seen()
-        witnesses = {**dict.fromkeys(assembly.witnesses(self._loaded.settings)), **seen}
+        reached, witnesses = engine.watermark.value, self._witnesses(engine)
         return Status(
             __version__,
             self._pipeline.active,
@@ -219,9 +236,8 @@ class App:
             paused = {state.sink: state.last_error for state in self._delivery.states() if state.state is State.PAUSED}
             if paused:
                 accounts = await self._store.accounts()
-                waiting = {
-                    sink for sink in (s.name for s in self._sinks) if sink in accounts and accounts[sink].pending
-                }
+                names = (sink.name for sink in self._delivery.sinks)
+                waiting = {name for name in names if name in accounts and accounts[name].pending}
                 if waiting and waiting <= paused.keys():
                     why = "; ".join(f"sink {sink} refuses: {paused[sink]}" for sink in sorted(waiting))
                     raise UndeliveredError(f"{why}. Its lines stay in the store: mend it and start again")
@@ -229,8 +245,13 @@ class App:
     async def _stop(self) -> None:
         if not await self._delivery.drain(DRAIN_SECONDS):
             log.warning("undelivered", waiting=self._store.backlog(), then="the next start delivers them")
-        for close in (self._source.close, *(sink.close for sink in self._sinks), self._http.close, self._store.close):
-            with suppress(SourceError, StoreError):
+        for close in (
+            self._source.close,
+            *(sink.close for sink in self._delivery.sinks),
+            self._http.close,
+            self._store.close,
+        ):
+            with suppress(SourceError, StoreError, StateError):
                 await close()
         log.info("stopped")
 
@@ -238,29 +259,75 @@ class App:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
-        loop.add_signal_handler(signal.SIGHUP, self._reload_now)
+        loop.add_signal_handler(signal.SIGHUP, lambda: self._begin(self._reload_now()))
 
-    def _reload_now(self) -> None:
-        """Take new callers and detections; a configuration with errors changes nothing."""
+    async def _reload_now(self) -> None:
+        """Take new callers, detections, sinks and routes; a configuration with errors changes nothing at all."""
         if self._reload is None:
             return
-        try:
-            loaded = self._reload()
-        except ConfigurationError as error:
-            self.metrics.reloaded.set(0)
-            problems = [problem.render() for problem in error.problems]
-            log.error("reload_failed", problems=problems)  # noqa: TRY400  (the operator's mistake, no trace)
-            return
-        self.metrics.reloaded.set(1)
-        kept = ("sources", "store", "sinks", "http")
+        async with self._reloading:
+            try:
+                loaded = self._reload()
+                plan = outlets.plan(loaded.settings, self._marks, self._clock)
+            except (ConfigurationError, RefusedError) as error:
+                self.metrics.reloaded.set(0)
+                found = [p.render() for p in error.problems] if isinstance(error, ConfigurationError) else [str(error)]
+                log.error("reload_failed", problems=found, then="the one before goes on")  # noqa: TRY400  (no trace)
+                return
+            await self._take(loaded, plan)
+
+    async def _take(self, loaded: Loaded, plan: outlets.Plan) -> None:
+        kept = ("sources", "store", "http")
         restart = [key for key in kept if getattr(loaded.settings, key) != getattr(self._loaded.settings, key)]
         changes = {key: getattr(self._loaded.settings, key) for key in kept}
-        self._loaded = Loaded(loaded.settings.model_copy(update=changes), loaded.declarations, loaded.problems)
-        self._pipeline.renew(self._engine, assembly.router(self._loaded.settings))
-        log.info("reloaded", declarations=loaded.declarations.digest[:16], need_a_restart=restart)
+        settings = loaded.settings.model_copy(update=changes)
+        self._loaded, self._marks = Loaded(settings, loaded.declarations, loaded.problems), plan.marks
+        names = list(plan.marks)
+        self._deliveries.expect(names)
+        self._pipeline.renew(self._engine, assembly.router(settings), assembly.bounds(settings))
+        await self._delivery.change(plan.gone, plan.made, names)
+        with suppress(StoreError):
+            await self._store.serve(names)
+        self.metrics.reloaded.set(1)
+        made = [sink.name for sink in plan.made]
+        digest = loaded.declarations.digest[:16]
+        log.info("reloaded", declarations=digest, sinks=made, gone=sorted(plan.gone), need_a_restart=restart)
+
+    def _witnesses(self, engine: Engine) -> dict[str, Micros | None]:
+        """The event time of the latest record of each witness that is expected or heard."""
+        found: dict[str, Micros | None] = dict.fromkeys(assembly.witnesses(self._loaded.settings))
+        return found | {str(witness): at for witness, at in engine.feed.last_seen().items()}
+
+    def _heartbeats(self) -> Coroutine[None, None, None]:
+        def wanted() -> dict[str, int]:
+            return {sink.name: sink.heartbeat for sink in self._loaded.settings.sinks if sink.heartbeat is not None}
+
+        return beats(wanted, self._heartbeat, self._delivery.beat, self._clock)
+
+    async def _heartbeat(self) -> Health:
+        engine, ready = self._pipeline.engine, await self.readiness()
+        found = report(
+            totals(engine, await self._store.accounts()),
+            lag=self._source.lag(),
+            last_event=engine.watermark.value,
+            witnesses=self._witnesses(engine),
+            problems=ready.problems,
+        )
+        return heartbeat(found, int(self._clock.now() * SECOND), f"{socket.gethostname()}:{os.getpid()}")
 
     async def _housekeeping(self) -> None:
+        """Prune now and then; look at the store often enough to hear of damage, and of what operators put back."""
+        pruned = self._clock.monotonic()
         while True:
-            await asyncio.sleep(_PRUNE_SECONDS)
-            with suppress(StoreError):
-                await self._store.prune(self._clock.now() - RETENTION_SECONDS)
+            await asyncio.sleep(_STORE_LOOK)
+            try:
+                await self._store.accounts()
+                if self._clock.monotonic() - pruned >= _PRUNE_SECONDS:
+                    pruned = self._clock.monotonic()
+                    await self._store.prune(self._clock.now() - RETENTION_SECONDS)
+            except StoreError as error:
+                log.warning("store_failed", error=str(error))
+            except StateError as error:
+                self._fatal = error
+                self.stop()
+                return

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import os
 import socket
-import ssl
 from collections.abc import Mapping, Sequence
 from datetime import UTC
 from hashlib import blake2b
-from typing import get_args
 from zoneinfo import ZoneInfo
 
 from kmwatch.clock import Clock
 from kmwatch.config.maps import after
 from kmwatch.config.settings import Settings
 from kmwatch.config.silences import Silence as SilenceSettings
-from kmwatch.config.sinks import Facility
-from kmwatch.config.sinks import Sink as SinkSettings
-from kmwatch.config.sources import Form, Kafka, Security
+from kmwatch.config.sources import Form, Kafka
 from kmwatch.core.account import Account
 from kmwatch.core.constraint import ranges
 from kmwatch.core.declaration import Declarations
@@ -34,18 +30,15 @@ from kmwatch.core.rules.unexpected_network import Network
 from kmwatch.core.silence import Silence, Silences
 from kmwatch.core.step import BackendClock, Engine
 from kmwatch.core.watermark import Watermark
-from kmwatch.pipeline import Router
-from kmwatch.ports import Decode, Sink, Source, SourceError
-from kmwatch.sinks.file import FileSink
-from kmwatch.sinks.stdout import StdoutSink
-from kmwatch.sinks.syslog import SyslogSink
+from kmwatch.kafka.security import arguments
+from kmwatch.pipeline import Bounds, Router, Wants
+from kmwatch.ports import Decode, Source, SourceError
 from kmwatch.sources.file import FileSource
 from kmwatch.sources.kafka import KafkaSource
 from kmwatch.sources.merged import MergedSource
 from kmwatch.store.sqlite import SqliteStore
 from kmwatch.wire.decode import Options, Reader
 from kmwatch.wire.haproxy import Captures
-from kmwatch.wire.syslog import LOG_AUDIT
 
 _WAITING_MAX = 200_000  # events held back for their order; a partition that stalls must not fill the memory
 
@@ -143,8 +136,22 @@ def rule_settings(settings: Settings) -> Mapping[str, RuleSettings]:
 
 
 def router(settings: Settings) -> Router:
-    """The sinks' names with the least severity each wants."""
-    return Router({sink.name: Severity(sink.min_severity) for sink in settings.sinks})
+    """What each sink wants, by its name."""
+    return Router(
+        {
+            sink.name: Wants(
+                Severity(sink.min_severity),
+                None if sink.detections is None else frozenset(sink.detections),
+                frozenset(sink.without),
+            )
+            for sink in settings.sinks
+        }
+    )
+
+
+def bounds(settings: Settings) -> Bounds:
+    """How much may wait for sinks."""
+    return Bounds(settings.limits.outbox, settings.limits.outbox_bytes)
 
 
 def store(settings: Settings, clock: Clock) -> SqliteStore:
@@ -152,11 +159,6 @@ def store(settings: Settings, clock: Clock) -> SqliteStore:
     owner = f"{socket.gethostname()}:{os.getpid()}"
     names = {sink.name for sink in settings.sinks}
     return SqliteStore(settings.store.sqlite.path, owner, clock.now, sinks=names)
-
-
-def sinks(settings: Settings) -> list[Sink]:
-    """The configured sinks, unconnected."""
-    return [_sink(sink) for sink in settings.sinks]
 
 
 def source(settings: Settings, clock: Clock, *, accept_gap: bool = False) -> Source:
@@ -189,28 +191,11 @@ def reader(settings: Settings, form: Form | None, zone: str) -> Reader:
     return Reader(Options(form, UTC if zone == "UTC" else ZoneInfo(zone), Captures(*captures), mapping))
 
 
-def _sink(given: SinkSettings) -> Sink:
-    if given.stdout is not None:
-        machine = "format" in given.model_fields_set
-        return StdoutSink(given.name, format=given.format if machine else None)
-    if given.file is not None:
-        return FileSink(given.name, given.file.path, format=given.format)
-    if given.syslog is None:
-        raise ValueError(given.name)  # the settings hold exactly one kind
-    to = given.syslog
-    return SyslogSink(
-        given.name,
-        to.address,
-        format=given.format,
-        ca=to.ca,
-        cert=to.cert,
-        key=to.key,
-        hostname=to.hostname,
-        facility=LOG_AUDIT if to.facility is None else get_args(Facility).index(to.facility),
-    )
-
-
 def _kafka(given: Kafka, clock: Clock, decode: Decode, *, accept_gap: bool) -> KafkaSource:
+    try:
+        security = arguments(given.security)
+    except OSError as error:
+        raise SourceError(f"sources.kafka.security: cannot load ca, cert or key: {error}") from error
     return KafkaSource(
         bootstrap=list(given.bootstrap),
         topics=list(given.topics),
@@ -218,26 +203,7 @@ def _kafka(given: Kafka, clock: Clock, decode: Decode, *, accept_gap: bool) -> K
         start=given.start,
         clock=clock,
         session_timeout=given.session_timeout,
-        security=_security(given.security),
+        security=security,
         accept_gap=accept_gap,
         decode=decode,
     )
-
-
-def _security(given: Security) -> dict[str, object]:
-    out: dict[str, object] = {"security_protocol": given.protocol.upper()}
-    if given.mechanism is not None and given.password is not None:
-        out |= {
-            "sasl_mechanism": given.mechanism,
-            "sasl_plain_username": given.username,
-            "sasl_plain_password": given.password.get_secret_value(),
-        }
-    if given.protocol in ("ssl", "sasl_ssl"):
-        try:
-            context = ssl.create_default_context(cafile=given.ca)
-            if given.cert is not None and given.key is not None:
-                context.load_cert_chain(given.cert, given.key)
-        except (OSError, ssl.SSLError) as error:
-            raise SourceError(f"sources.kafka.security: cannot load ca, cert or key: {error}") from error
-        out["ssl_context"] = context
-    return out

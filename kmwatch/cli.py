@@ -15,11 +15,20 @@ from kmwatch import __version__
 from kmwatch.clock import SystemClock
 from kmwatch.config.load import Loaded, load
 from kmwatch.config.problems import ConfigurationError, Problem
-from kmwatch.ports import PositionError, SourceError, StateError, StoreError, UndeliveredError
+from kmwatch.ports import (
+    PositionError,
+    Selection,
+    SinkError,
+    SourceError,
+    StateError,
+    StoreError,
+    TransientError,
+    UndeliveredError,
+)
 from kmwatch.wire.escape import visible
 
 OK, WRONG, USAGE, FAILED = 0, 1, 2, 3
-_EXPECTED = (SourceError, StoreError, StateError, UndeliveredError, OSError)
+_EXPECTED = (SourceError, StoreError, StateError, UndeliveredError, SinkError, OSError)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,6 +62,8 @@ def _failed(error: Exception, command: str) -> int:
         traceback.print_exception(error)
         error = RuntimeError("this is a fault of kmwatch; please report it with the lines above")
     sys.stderr.write(f"kmwatch: {visible(str(error))}\n")
+    if isinstance(error, SinkError):
+        return FAILED if isinstance(error, TransientError) else WRONG
     at_fault = isinstance(error, SourceError) and not isinstance(error, PositionError)
     return WRONG if at_fault and command != "run" else FAILED
 
@@ -106,7 +117,32 @@ def _parser() -> argparse.ArgumentParser:
         help="replay under this configuration as well, and show the findings of both side by side",
     )  # fmt: skip
     replay.set_defaults(command=_replay)
+    _outbox_parser(commands)
     return parser
+
+
+def _outbox_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    outbox = commands.add_parser("outbox", help="what is pending or dead for each sink, and why; send it again")
+    _config(outbox)
+    outbox.add_argument(
+        "action",
+        nargs="?",
+        choices=("list", "retry", "drop"),
+        default="list",
+        help="list (default); retry: send dead lines again; drop: let go of dead lines for good",
+    )
+    outbox.add_argument("--sink", metavar="NAME", help="this sink only")
+    outbox.add_argument("--line", action="append", default=[], metavar="ID", help="this line only; may repeat")
+    outbox.add_argument("--limit", type=int, default=1000, metavar="N", help="most rows of a list (1000)")
+    outbox.add_argument("--output", choices=("table", "json", "csv"), default="table", help="form of the list")
+    outbox.add_argument("--confirm", metavar="WORD", help="drop needs the word lose-them here")
+    outbox.set_defaults(command=_outbox)
+
+    sink = commands.add_parser("sink", help="test: one marked finding through a sink; tells what the receiver said")
+    _config(sink)
+    sink.add_argument("action", choices=("test",), help="what to do")
+    sink.add_argument("sink", metavar="NAME", help="the sink's name")
+    sink.set_defaults(command=_sink)
 
 
 def _config(parser: argparse.ArgumentParser) -> None:
@@ -190,6 +226,38 @@ def _compare(given: argparse.Namespace, loaded: Loaded) -> int:
     _tell(other.problems)
     sys.stdout.write(f"{given.config} -> {given.against}\n")
     sys.stdout.write(asyncio.run(compare(loaded, other, given.paths)))
+    return OK
+
+
+def _outbox(given: argparse.Namespace) -> int:
+    from kmwatch.outbox import CONFIRM, change, listing, render  # noqa: PLC0415
+
+    loaded = load(given.config, os.environ)
+    chosen = Selection(given.sink, frozenset(given.line) or None)
+    if given.action == "list":
+        rows = asyncio.run(listing(loaded, SystemClock(), chosen, given.limit))
+        for line in render(rows, given.output):
+            sys.stdout.write(f"{line}\n")
+        if len(rows) == given.limit:
+            sys.stderr.write(f"these are the first {given.limit}; --limit shows more\n")
+        return OK
+    if given.action == "drop" and given.confirm != CONFIRM:
+        sys.stderr.write(
+            f"kmwatch: drop lets go of alerts that nobody has received; if you mean it: --confirm {CONFIRM}\n"
+        )
+        return USAGE
+    count = asyncio.run(change(loaded, SystemClock(), chosen, given.action))
+    then = "wait again; a running kmwatch sends them within seconds" if given.action == "retry" else "let go of"
+    sys.stdout.write(f"{count} dead line{'s' if count != 1 else ''} {then}\n")
+    return OK
+
+
+def _sink(given: argparse.Namespace) -> int:
+    from kmwatch.outbox import try_sink  # noqa: PLC0415
+
+    loaded = load(given.config, os.environ)
+    said = asyncio.run(try_sink(loaded, SystemClock(), given.sink))
+    sys.stdout.write(f"{given.sink}: {visible(said)}\n")
     return OK
 
 

@@ -12,11 +12,12 @@ more than that.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from itertools import groupby
 from operator import attrgetter
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from msgspec import MsgspecError
 
@@ -49,6 +50,7 @@ _stream = attrgetter("stream")
 _detect = Reader().decode
 _RETRY_SECONDS = 1.0
 _CROWDED_SECONDS = 0.2
+LOW_WATER = 0.8  # of the bounds
 
 T = TypeVar("T")
 
@@ -78,18 +80,38 @@ class Observer(Protocol):
         """The outbox is full; reading pauses until sinks have taken some."""
 
 
-class Router:
-    """Which sinks a finding goes to: all that want its severity, none in shadow mode."""
+class Bounds(NamedTuple):
+    """High water of the outbox, all sinks together: above it reading pauses, and goes on below LOW_WATER of it."""
 
-    def __init__(self, floors: Mapping[str, Severity]) -> None:
-        """Take the least severity of each sink, by name."""
-        self._floors = dict(floors)
+    lines: int = sys.maxsize
+    octets: int = sys.maxsize
+
+
+class Wants(NamedTuple):
+    """What a sink wants of the findings."""
+
+    floor: Severity = Severity.INFORMATIONAL
+    only: frozenset[str] | None = None  # rules; None: all
+    without: frozenset[str] = frozenset()
+
+    def takes(self, finding: Finding) -> bool:
+        """Whether it wants this one."""
+        rule = finding.rule
+        return finding.severity >= self.floor and rule not in self.without and (self.only is None or rule in self.only)
+
+
+class Router:
+    """Which sinks a finding goes to: all that want its severity and rule, none in shadow mode."""
+
+    def __init__(self, wants: Mapping[str, Wants]) -> None:
+        """Take what each sink wants, by name."""
+        self._wants = dict(wants)
 
     def route(self, finding: Finding) -> Routed:
         """A finding with its sinks."""
         if finding.mode is not Mode.ENFORCE:
             return Routed(finding, ())
-        return Routed(finding, tuple(name for name, floor in self._floors.items() if finding.severity >= floor))
+        return Routed(finding, tuple([name for name, wants in self._wants.items() if wants.takes(finding)]))
 
 
 class Pipeline:
@@ -103,7 +125,7 @@ class Pipeline:
         router: Router,
         observer: Observer,
         *,
-        crowded: int,
+        bounds: Bounds,
         committed: Callable[[], None],
         notices: Callable[[], list[Finding]] = list,
     ) -> None:
@@ -115,25 +137,26 @@ class Pipeline:
             make_engine: makes an engine without memory.
             router: decides on sinks.
             observer: counts and tells.
-            crowded: pause reading while this many lines wait for delivery.
+            bounds: of what may wait for delivery before reading pauses.
             committed: called after each commit that put something into the outbox.
             notices: what the shell has found about itself since it was last asked, to go the way of all findings.
         """
         self._source, self._store, self._make_engine = source, store, make_engine
         self._router, self._observer = router, observer
-        self._crowded, self._committed, self._notices = crowded, committed, notices
+        self._bounds, self._committed, self._notices = bounds, committed, notices
         self._stopping = asyncio.Event()
         self._renew = False
         self.active = False
+        self.trouble: str | None = None  # why nothing moves, for whoever asks whether we are ready
         self.engine = make_engine()
 
     def stop(self) -> None:
         """Finish the batch in hand, then end `run`."""
         self._stopping.set()
 
-    def renew(self, make_engine: Callable[[], Engine], router: Router) -> None:
-        """After the batch in hand go on with other declarations, rules or sinks, and the same memory."""
-        self._make_engine, self._router, self._renew = make_engine, router, True
+    def renew(self, make_engine: Callable[[], Engine], router: Router, bounds: Bounds) -> None:
+        """After the batch in hand go on with other declarations, rules, sinks or bounds, and the same memory."""
+        self._make_engine, self._router, self._bounds, self._renew = make_engine, router, bounds, True
 
     async def run(self) -> None:
         """Read until the end. Raises what the source or the store cannot get over."""
@@ -180,14 +203,14 @@ class Pipeline:
                 batch = await reading
                 if not batch.ended:
                     reading = self._read(session)  # the next batch comes while this one is computed
-                commit, crowded = await self._compute(session, batch), self._store.backlog() >= self._crowded
+                commit, crowded = await self._compute(session, batch), not self._has_room(1.0)
                 if writing is not None:
                     await writing
                 writing = asyncio.create_task(self._write(session, commit)) if commit is not None else None
                 if batch.ended:
                     return True
                 if crowded:
-                    await self._wait_for_room()
+                    await self._wait_for_room(reading)
         finally:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)  # its failure is heard of, or no longer matters
@@ -241,21 +264,42 @@ class Pipeline:
 
     async def _persist(self, work: Callable[[], Awaitable[T]]) -> T:
         """Have the store do it, however long it is in trouble; raises StoreError only where we are to stop."""
-        while True:
-            try:
-                return await work()
-            except StoreError as error:
-                self._observer.store_failed(str(error))
-                if self._stopping.is_set():
-                    raise
-                await asyncio.sleep(_RETRY_SECONDS)
+        told: str | None = None
+        try:
+            while True:
+                try:
+                    return await work()
+                except StoreError as error:
+                    told = self.trouble = str(error)
+                    self._observer.store_failed(told)
+                    if self._stopping.is_set():
+                        raise
+                    await asyncio.sleep(_RETRY_SECONDS)
+        finally:
+            if told is not None and self.trouble == told:
+                self.trouble = None
 
-    async def _wait_for_room(self) -> None:
-        """Hold back while the outbox is full. Raises Fenced: whoever is fenced delivers nothing, so waits in vain."""
+    def _has_room(self, part: float) -> bool:
+        """Whether less than that part of the bounds is taken."""
+        lines, octets = self._store.backlog(), self._store.backlog_octets()
+        return lines < part * self._bounds.lines and octets < part * self._bounds.octets
+
+    async def _wait_for_room(self, reading: asyncio.Future[Batch]) -> None:
+        """Hold the source until the outbox is below its low water.
+
+        Raises Fenced: whoever is fenced delivers nothing, so waits in vain.
+        """
         self._observer.crowded(self._store.backlog())
-        while self._store.backlog() >= self._crowded and not self._stopping.is_set():
+        await asyncio.wait({reading})  # a source does one thing at a time; what it brings waits with us
+        while not self._has_room(LOW_WATER) and not self._stopping.is_set():
+            self.trouble = (
+                f"outbox full: {self._store.backlog()} lines of {self._store.backlog_octets()} octets wait for sinks"
+                f" (limits.outbox {self._bounds.lines}, limits.outbox_bytes {self._bounds.octets}); reading pauses"
+                f" until {LOW_WATER:.0%} of that"
+            )
             await self._persist(lambda: self._store.commit(Commit([], [], [], [])))  # changes nothing: asks the fence
-            await asyncio.sleep(_CROWDED_SECONDS)
+            await self._or_stop(self._source.hold(_CROWDED_SECONDS))
+        self.trouble = None
 
     async def _or_stop(self, wanted: Awaitable[T]) -> T:
         """What the source answers; raises _Stopped if we are to stop before it does."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 from msgspec import Struct, field
@@ -28,12 +28,17 @@ class Sink(Protocol):
 
     name: str
 
-    async def send(self, findings: Sequence[Finding]) -> None:
+    async def send(self, findings: Sequence[Finding]) -> str | None:
         """Deliver the findings in order; return when the receiver has acknowledged all of them.
+
+        Returns:
+            What the receiver said, in its own words and safe to show, where it says anything.
 
         Raises:
             TransientError: try the same findings again later; some may have arrived.
             PermanentError: these findings can never be accepted as they are.
+            SplitError: together they are too large; nothing was taken.
+            PartialError: the receiver told them apart.
             ConfigurationError: nothing will be accepted until an operator changes something.
         """
 
@@ -57,8 +62,35 @@ class PermanentError(SinkError):
     """The receiver will never take these findings."""
 
 
+class SplitError(PermanentError):
+    """Nothing was taken because the batch is too large as a whole: send it in parts. Permanent for a single finding."""
+
+
 class ConfigurationError(SinkError):
     """The receiver refuses us: credentials, index, certificate. Pause and shout, lose nothing."""
+
+
+class PartialError(SinkError):
+    """The receiver answered for each finding on its own. Positions count within the batch that was sent.
+
+    What is neither refused nor to be sent again has been accepted.
+    """
+
+    def __init__(
+        self,
+        refused: Mapping[int, str],
+        again: Collection[int],
+        cause: TransientError | ConfigurationError | None = None,
+    ) -> None:
+        """Take the outcome.
+
+        Args:
+            refused: why each of these can never be accepted; the reasons are safe to show.
+            again: these are to be sent again.
+            cause: why; None if nothing is wrong and they may be sent at once.
+        """
+        super().__init__(f"{len(refused)} refused, {len(again)} to be sent again: {cause or 'at once'}")
+        self.refused, self.again, self.cause = dict(refused), frozenset(again), cause
 
 
 class UndeliveredError(Exception):
@@ -147,6 +179,14 @@ class Source(Protocol):
             SourceError: the source cannot go on.
         """
 
+    async def hold(self, seconds: float) -> None:
+        """Let that much time pass without taking a record, and stay a member; the next `read` goes on.
+
+        Raises:
+            Reassigned: the streams changed meanwhile.
+            SourceError: the source cannot go on.
+        """
+
     async def committed(self, positions: Mapping[str, int]) -> None:
         """The store has everything before these positions; tell whoever measures lag."""
 
@@ -200,13 +240,36 @@ class Claim(Struct):
 
 
 class SinkAccount(Struct):
-    """What became of the lines routed to one sink."""
+    """What became of the lines routed to one sink: routed = delivered + pending + dead + forgotten."""
 
     routed: int = 0
     delivered: int = 0
     pending: int = 0
     dead: int = 0
     oldest_pending: float | None = None  # wall-clock seconds since 1970 when the oldest pending line was stored
+    pending_bytes: int = 0
+    forgotten: int = 0  # dead lines that an operator let go of
+
+
+class Owed(Struct, frozen=True):
+    """A line that a sink has not acknowledged, as an operator sees it."""
+
+    sink: str
+    state: str  # pending or dead
+    line: str
+    finding: str
+    rule: str
+    severity: str
+    stored: float  # wall-clock seconds since 1970
+    attempts: int
+    error: str | None  # of the last attempt
+
+
+class Selection(Struct, frozen=True):
+    """Which lines an operator speaks of; None: all."""
+
+    sink: str | None = None
+    lines: frozenset[str] | None = None  # line ids
 
 
 class Fenced(Exception):  # noqa: N818
@@ -218,7 +281,7 @@ class StoreError(Exception):
 
 
 class StateError(Exception):
-    """What the store holds cannot be read by this release; trying again does not help."""
+    """What the store holds is damaged, or cannot be read by this release; trying again does not help."""
 
 
 class Store(Outbox, Protocol):
@@ -242,7 +305,25 @@ class Store(Outbox, Protocol):
         """Forget delivered lines and rejected records stored before this wall-clock time; returns how many."""
 
     def backlog(self) -> int:
-        """How many lines wait for delivery in all."""
+        """How many lines wait for the sinks that this instance serves, each counted for each sink.
+
+        What another process puts back is counted when `accounts` is next asked; so for `backlog_octets`.
+        """
+
+    def backlog_octets(self) -> int:
+        """How many octets these lines have."""
+
+    async def serve(self, sinks: Collection[str]) -> None:
+        """From now on only the lines of these sinks count as backlog. The others stay where they are."""
+
+    async def owed(self, selection: Selection, limit: int) -> list[Owed]:
+        """What waits or is dead, by sink and in outbox order; needs no claim."""
+
+    async def retry(self, selection: Selection) -> int:
+        """Have dead lines wait again, with their attempts forgotten; returns how many. Needs no claim."""
+
+    async def forget(self, selection: Selection) -> int:
+        """Let go of dead lines for good, and count them; returns how many. Needs no claim."""
 
     async def close(self) -> None:
         """Finish and release."""

@@ -20,7 +20,7 @@ from kmwatch import assembly
 from kmwatch.config.load import Loaded
 from kmwatch.core.model import Finding
 from kmwatch.core.step import Engine, Output
-from kmwatch.pipeline import Pipeline, Router
+from kmwatch.pipeline import Bounds, Pipeline, Router
 from kmwatch.ports import Source
 from kmwatch.sources.file import FileSource
 from kmwatch.store.sqlite import SqliteStore
@@ -165,7 +165,7 @@ async def replay(
             lambda: assembly.engine(loaded.settings, loaded.declarations),
             Router({}),
             recorder,
-            crowded=sys.maxsize,
+            bounds=Bounds(),
             committed=lambda: None,
         )
         try:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import BeforeValidator, WithJsonSchema
+
 from kmwatch.config.problems import listed
 
 RULES = (
@@ -88,3 +92,6 @@ def rule_name(name: str) -> str:
     if name in _CATALOGUE:
         raise ValueError(f"{name} is not available in this release; available: {listed(RULES)}")
     raise ValueError(f'there is no detection "{name}"; available: {listed(RULES)}')
+
+
+RuleName = Annotated[str, BeforeValidator(rule_name), WithJsonSchema({"enum": list(RULES)})]

@@ -5,13 +5,13 @@ from __future__ import annotations
 from os.path import normpath
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from kmwatch.config.backend_log import BackendLog
 from kmwatch.config.base import Model
 from kmwatch.config.callers import Name
 from kmwatch.config.problems import listed
-from kmwatch.config.rules import COUNTING_RULES, RULES, rule_name
+from kmwatch.config.rules import COUNTING_RULES, RuleName
 from kmwatch.config.silences import Silence, unique_silences
 from kmwatch.config.sinks import Sink, unique_names
 from kmwatch.config.sources import Source
@@ -161,6 +161,8 @@ class Limits(Model):
     """Callers or addresses each rule keeps count of."""
     outbox: Annotated[int, Field(ge=100, le=100_000_000)] = 100_000
     """Findings that wait for a sink, before reading pauses."""
+    outbox_bytes: Annotated[int, Field(ge=1_000_000, le=1_000_000_000_000)] = 1_000_000_000
+    """Octets of findings that wait for a sink, before reading pauses."""
 
 
 class Log(Model):
@@ -205,7 +207,7 @@ class Settings(Model):
     sinks: Annotated[tuple[Sink, ...], Field(min_length=1), AfterValidator(unique_names)]
     """Where alerts go."""
     detections: Annotated[
-        dict[Annotated[str, BeforeValidator(rule_name), WithJsonSchema({"enum": list(RULES)})], Detection],
+        dict[RuleName, Detection],
         AfterValidator(_fits),
     ] = Field(default_factory=dict)
     """How rules differ from their defaults."""

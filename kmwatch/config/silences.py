@@ -6,15 +6,15 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import Field
 
 from kmwatch.config.base import Model
 from kmwatch.config.callers import Name
-from kmwatch.config.rules import RULES, rule_name
+from kmwatch.config.rules import RuleName
 from kmwatch.config.times import Expiry
 from kmwatch.config.values import Cidr, Id, Text
 
-Rule = Annotated[str, BeforeValidator(rule_name), WithJsonSchema({"enum": list(RULES)})]
+Rule = RuleName
 
 
 class Silence(Model):

@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from kmwatch.config.base import Model
+from kmwatch.config.security import Security
 from kmwatch.config.times import ZoneName
-from kmwatch.config.values import ConfigPath, Credential, Duration, Glob, HostPort, Id
+from kmwatch.config.values import Duration, Glob, HostPort, Id
 
 Topic = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
 
@@ -28,47 +29,6 @@ Form = Literal[
     "cloudhsm",
     "hsm",
 ]
-
-_SASL = ("sasl_plaintext", "sasl_ssl")
-_TLS = ("ssl", "sasl_ssl")
-
-
-class Security(Model):
-    """How to talk to the brokers."""
-
-    protocol: Literal["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"] = "plaintext"
-    """With or without TLS and SASL."""
-    mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
-    """The SASL mechanism."""
-    username: Id | None = None
-    """The SASL user."""
-    password: Credential | None = None
-    """Its password: text, ${NAME} or file:PATH."""
-    ca: ConfigPath | None = None
-    """PEM file of the authorities to trust, in place of the system's."""
-    cert: ConfigPath | None = None
-    """PEM file of the client's certificate."""
-    key: ConfigPath | None = None
-    """PEM file of the client's key."""
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Security:
-        sasl = {"mechanism": self.mechanism, "username": self.username, "password": self.password}
-        tls = {"ca": self.ca, "cert": self.cert, "key": self.key}
-        if self.protocol in _SASL:
-            missing = [key for key, value in sasl.items() if value is None]
-            if missing:
-                raise ValueError(f"protocol {self.protocol} needs {', '.join(missing)}; add them")
-        elif any(value is not None for value in sasl.values()):
-            raise ValueError(
-                f"protocol {self.protocol} uses no mechanism, username or password;"
-                " remove them or write protocol: sasl_ssl"
-            )
-        if self.protocol not in _TLS and any(value is not None for value in tls.values()):
-            raise ValueError(f"protocol {self.protocol} uses no ca, cert or key; remove them or use ssl or sasl_ssl")
-        if (self.cert is None) != (self.key is None):
-            raise ValueError("cert and key belong together; give both or neither")
-        return self
 
 
 class Kafka(Model):

@@ -10,7 +10,6 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from kmwatch.config.problems import Problem, listed, suggest
-from kmwatch.config.sinks import KINDS, LATER_KINDS
 from kmwatch.config.source import Document, Plain, Where
 from kmwatch.config.values import Context
 
@@ -124,8 +123,6 @@ def _message(details: ErrorDetails, model: type[BaseModel], path: Where, shown: 
 
 def _unknown(key: str, model: type[BaseModel], path: Where) -> str:
     allowed = [name for found in _models(model, path[:-1]) for name in names(found)]
-    if key in LATER_KINDS and set(KINDS) <= set(allowed):
-        return f"{key} is not available in this release; available: {listed(KINDS)}"
     if not allowed:
         return "unknown key; nothing may stand here"
     return f"unknown key{suggest(key, allowed) or ';'} allowed: {listed(allowed)}"

@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
+from kmwatch.core.health import Health
 from kmwatch.core.model import Micros
 from kmwatch.delivery.report import DeliveryEvents, DeliveryState, FailureKind, State
 from kmwatch.delivery.worker import Sleep, Tools, Tuning, Worker
 from kmwatch.ports import Outbox, Sink
 
 __all__ = ["Delivery", "DeliveryEvents", "DeliveryState", "FailureKind", "State", "Tuning"]
+_RETIRE_SECONDS = 10.0
 
 
 class Delivery:
-    """Runs the workers. The sinks are made, and closed, by whoever made this."""
+    """Runs the workers. The sinks are made, and in the end closed, by whoever made this."""
 
     def __init__(
         self,
@@ -45,12 +47,59 @@ class Delivery:
             jitter: a number in [0, 1) for each wait.
         """
         tools = Tools(outbox, events, now, tuning or Tuning(), sleep, jitter)
+        self._tools = tools
         self._workers = [Worker(sink, tools) for sink in sinks]
-        self._tasks: list[asyncio.Task[None]] = []
+        self._running: dict[str, asyncio.Task[None]] = {}
+
+    @property
+    def sinks(self) -> tuple[Sink, ...]:
+        """The sinks that are served now."""
+        return tuple(worker.sink for worker in self._workers)
 
     def start(self) -> None:
         """Start the workers as tasks of the running loop."""
-        self._tasks = [asyncio.create_task(w.run(), name=f"deliver {w.sink.name}") for w in self._workers]
+        for worker in self._workers:
+            self._start(worker)
+
+    def _start(self, worker: Worker) -> None:
+        name = worker.sink.name
+        self._running[name] = asyncio.create_task(worker.run(), name=f"deliver {name}")
+
+    async def change(self, gone: Collection[str], new: Sequence[Sink], order: Sequence[str]) -> None:
+        """Go on with other sinks; what waits for those that are gone stays in the outbox.
+
+        A batch under way may end; a sink that takes too long for that is cut short, and its batch sent again.
+
+        Args:
+            gone: names of sinks to let go of, those that are replaced among them.
+            new: sinks to serve from now on.
+            order: the names of all sinks afterwards.
+        """
+        leaving = [worker for worker in self._workers if worker.sink.name in gone]
+        await asyncio.gather(*(self._retire(worker) for worker in leaving))
+        fresh = [Worker(sink, self._tools) for sink in new]
+        workers = [worker for worker in self._workers if worker not in leaving] + fresh
+        self._workers = sorted(workers, key=lambda worker: order.index(worker.sink.name))
+        for worker in fresh:
+            self._start(worker)
+
+    async def _retire(self, worker: Worker) -> None:
+        worker.quit = True
+        worker.wake.set()
+        task = self._running.pop(worker.sink.name, None)
+        if task is not None:
+            if worker.state.state is State.SENDING:
+                await asyncio.wait({task}, timeout=_RETIRE_SECONDS)
+            task.cancel()
+            await asyncio.wait({task})
+        await worker.sink.close()
+
+    def beat(self, sink: str, health: Health) -> None:
+        """Have a sink send a heartbeat when it next can; a newer one replaces it."""
+        for worker in self._workers:
+            if worker.sink.name == sink:
+                worker.beat = health
+                worker.wake.set()
 
     def notify(self) -> None:
         """New findings were committed to the outbox. Cheap; to be called on the loop's thread."""
@@ -73,15 +122,15 @@ class Delivery:
         for worker in self._workers:
             worker.drain.set()
             worker.wake.set()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=max(deadline, 0.0))
+        if self._running:
+            await asyncio.wait(self._running.values(), timeout=max(deadline, 0.0))
         await self.stop()
         return all(worker.is_drained for worker in self._workers)
 
     async def stop(self) -> None:
         """Stop at once. An attempt under way is cut short and counts as not delivered."""
-        for task in self._tasks:
+        tasks, self._running = list(self._running.values()), {}
+        for task in tasks:
             task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
-        self._tasks = []
+        if tasks:
+            await asyncio.wait(tasks)

@@ -8,9 +8,19 @@ import math
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
+from kmwatch.core.health import Health
 from kmwatch.core.model import Micros
 from kmwatch.delivery.report import DeliveryEvents, DeliveryState, FailureKind, State
-from kmwatch.ports import ConfigurationError, Outbox, Pending, PermanentError, Sink, TransientError
+from kmwatch.ports import (
+    ConfigurationError,
+    Outbox,
+    PartialError,
+    Pending,
+    PermanentError,
+    Sink,
+    SplitError,
+    TransientError,
+)
 from kmwatch.wire.escape import visible
 
 _ERROR_LENGTH = 500  # characters of an error kept for the operator; a receiver may echo an attacker's text
@@ -25,7 +35,7 @@ class Tuning(NamedTuple):
     most_backoff: float = 60.0
     longest_wish: float = 3600.0  # a receiver's retry_after counts up to here
     pause: float = 60.0  # between looks at a paused sink
-    idle_look: float = 60.0  # for rows that another process put back (`kmwatch outbox retry`)
+    idle_look: float = 10.0  # for rows that another process put back (`kmwatch outbox retry`)
 
 
 Sleep = Callable[[float], Awaitable[None]]
@@ -50,12 +60,14 @@ class Worker:
         self.wake = asyncio.Event()
         self.drain = asyncio.Event()
         self.is_drained = False
+        self.quit = False  # finish what is under way, then end
+        self.beat: Health | None = None  # the latest heartbeat, if it has not been sent
         self.state = DeliveryState(sink.name, State.IDLE, None, tools.now(), 0)
         self._tools = tools
 
     async def run(self) -> None:
         """Deliver until drained. A task boundary: no fault of a sink or of the store ends its worker."""
-        while not self.is_drained:
+        while not self.is_drained and not self.quit:
             try:
                 await self._round()
             except ConfigurationError as error:
@@ -71,6 +83,8 @@ class Worker:
             self._become(State.SENDING, self.state.attempts, self.state.last_error)
             await self._deliver(batch)
             self._become(State.IDLE, 0, None)
+        elif self.beat is not None and not self.drain.is_set():
+            await self._pulse()
         elif self.drain.is_set():
             self.is_drained = True
         else:
@@ -78,12 +92,32 @@ class Worker:
                 async with asyncio.timeout(self._tools.tuning.idle_look):
                     await self.wake.wait()
 
+    async def _pulse(self) -> None:
+        """Send the latest heartbeat. It is in no outbox: one that fails is gone, and the next tells more."""
+        beat, self.beat = self.beat, None
+        if beat is None:
+            return
+        self._become(State.SENDING, self.state.attempts, self.state.last_error)
+        try:
+            async with asyncio.timeout(self._tools.tuning.send_timeout):
+                await self.sink.send([beat])
+        except PartialError as outcome:
+            if outcome.cause is not None:
+                raise outcome.cause from outcome
+        except PermanentError as error:
+            self._tools.events.failed(self.sink.name, _text(error), FailureKind.PERMANENT)
+        self._become(State.IDLE, 0, None)
+
     async def _deliver(self, batch: Sequence[Pending]) -> None:
         """Send in outbox order. A refused batch is halved until the finding at fault stands alone."""
         try:
             await self._send(batch)
+        except PartialError as outcome:
+            await self._sort(batch, outcome)
+            return
         except PermanentError as error:
-            self._tools.events.failed(self.sink.name, _text(error), FailureKind.PERMANENT)
+            if len(batch) == 1 or not isinstance(error, SplitError):  # being split is no failure
+                self._tools.events.failed(self.sink.name, _text(error), FailureKind.PERMANENT)
             if len(batch) == 1:
                 await self._bury(batch, _text(error))
                 return
@@ -91,15 +125,31 @@ class Worker:
             await self._deliver(batch[:middle])
             await self._deliver(batch[middle:])
             return
-        await self._tools.outbox.delivered(self.sink.name, [row.seq for row in batch])
-        self._tools.events.delivered(self.sink.name, [row.finding for row in batch])
+        await self._mark(batch)
+
+    async def _sort(self, batch: Sequence[Pending], outcome: PartialError) -> None:
+        """Settle what the receiver has settled; raise what keeps the rest waiting, if anything does."""
+        refused, again = outcome.refused, outcome.again
+        await self._mark([row for place, row in enumerate(batch) if place not in refused and place not in again])
+        for place, reason in refused.items():
+            text = visible(reason, _ERROR_LENGTH)
+            self._tools.events.failed(self.sink.name, text, FailureKind.PERMANENT)
+            await self._bury([batch[place]], text)
+        if outcome.cause is not None:
+            await self._count([batch[place] for place in sorted(again)], outcome.cause)
+            raise outcome.cause
+
+    async def _mark(self, batch: Sequence[Pending]) -> None:
+        if batch:
+            await self._tools.outbox.delivered(self.sink.name, [row.seq for row in batch])
+            self._tools.events.delivered(self.sink.name, [row.finding for row in batch])
 
     async def _send(self, batch: Sequence[Pending]) -> None:
         limit = self._tools.tuning.send_timeout
         try:
             async with asyncio.timeout(limit):
                 await self.sink.send([row.finding for row in batch])
-        except PermanentError:
+        except (PartialError, PermanentError):
             raise
         except TimeoutError as error:
             late = TransientError(str(error) or f"no acknowledgement within {limit:g} s")

@@ -175,6 +175,11 @@ class FileSource:
             tried.add(stream)
         return await self._nothing()
 
+    async def hold(self, seconds: float) -> None:
+        """Files wait."""
+        await asyncio.sleep(seconds)
+        self._moved = self._clock.monotonic()
+
     async def committed(self, positions: Mapping[str, int]) -> None:
         """Nobody else asks."""
 

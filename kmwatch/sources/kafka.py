@@ -7,8 +7,6 @@ group. After each assignment the partitions are paused until `seek` has set ever
 from __future__ import annotations
 
 import asyncio
-import logging
-import ssl
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 
@@ -16,14 +14,15 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord
 from aiokafka.errors import (
     CommitFailedError,
     IllegalStateError,
-    KafkaConnectionError,
     KafkaError,
     NoOffsetForPartitionError,
     OffsetOutOfRangeError,
+    TopicAuthorizationFailedError,
 )
 
 from kmwatch.clock import Clock
 from kmwatch.core.model import SECOND, Micros
+from kmwatch.kafka.trouble import diagnose, explained
 from kmwatch.ports import Batch, Begun, Decode, PositionError, Reassigned, Record, SourceError
 from kmwatch.sources.assignor import SingleActive
 from kmwatch.sources.pace import Pace
@@ -38,17 +37,6 @@ _TELL_SECONDS = 1.0
 _QUIET_SECONDS = 0.5  # a partition that was at its end only this moment ago still has something to say
 _COMMIT_SECONDS = 5.0  # the group's offsets are for others to look at: no reason to wait long for them
 _CLOSE_SECONDS = 10.0
-
-
-class _CauseOfFailure(logging.Handler):
-    """aiokafka raises "Unable to bootstrap" and tells the cause only to its log; this remembers it."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.last = ""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.last = record.getMessage()
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is untyped
@@ -123,7 +111,7 @@ class KafkaSource:
         self._told = 0.0
         self._assignment = asyncio.Event()
         self._parts: list[TopicPartition] = []
-        self._sought = False
+        self._sought = self._held = False
         self._at_end: frozenset[str] = frozenset()
         self._moved = clock.monotonic()
         self._spoke: dict[TopicPartition, float] = {}  # when each partition last gave a record
@@ -131,7 +119,7 @@ class KafkaSource:
     def changed(self, assigned: Iterable[TopicPartition]) -> None:
         """Note a rebalance; called by aiokafka between two awaits of ours."""
         self._parts = sorted(assigned)
-        self._sought, self._untold = False, {}
+        self._sought, self._held, self._untold = False, False, {}
         if self._consumer is not None and self._parts:
             self._consumer.pause(*self._parts)
         if self._parts:
@@ -154,11 +142,12 @@ class KafkaSource:
         try:
             while not (self._assignment.is_set() and await self._is_member()):
                 self._connected()._coordinator.check_errors()  # noqa: SLF001  (or a refusal would be waited out)
+                self._check_topics()
                 with suppress(TimeoutError):
                     async with asyncio.timeout(_LOOK_SECONDS):
                         await self._reassignment()
         except KafkaError as error:
-            raise SourceError(f"Kafka group {self._group} at {self._bootstrap}: {error}") from error
+            raise self._refusal(error) from error
         return [stream_of(part) for part in self._parts]
 
     async def seek(self, positions: Mapping[str, int]) -> Begun:
@@ -179,7 +168,7 @@ class KafkaSource:
         except (IllegalStateError, KafkaError) as error:
             if isinstance(error, IllegalStateError) or parts != self._parts:
                 raise Reassigned from error
-            raise SourceError(f"Kafka at {self._bootstrap}: {error}") from error
+            raise self._refusal(error) from error
         if parts != self._parts:
             raise Reassigned
         consumer.resume(*parts)
@@ -193,6 +182,8 @@ class KafkaSource:
         consumer = self._connected()
         if not self._sought:
             raise Reassigned
+        if self._held:
+            self._release(consumer)
         try:
             fetched = await self._fetch(consumer)
         except NoOffsetForPartitionError:
@@ -202,11 +193,33 @@ class KafkaSource:
                 f"{error}: the offset is no longer in the topic; start again for the whole story"
             ) from error
         except KafkaError as error:
-            raise SourceError(f"Kafka at {self._bootstrap}: {error}") from error
+            raise self._refusal(error) from error
         await self._tell_if_due()
         if not self._sought:
             raise Reassigned
         return self._batch(fetched)
+
+    async def hold(self, seconds: float) -> None:
+        """Pause the partitions and go on asking for nothing, which keeps aiokafka from leaving the group."""
+        consumer = self._connected()
+        if not self._sought:
+            raise Reassigned
+        try:
+            consumer.pause(*self._parts)
+            self._held = True
+            await consumer.getmany(timeout_ms=int(seconds * 1000))
+        except IllegalStateError as error:
+            raise Reassigned from error
+        except KafkaError as error:
+            raise self._refusal(error) from error
+        if not self._sought:
+            raise Reassigned
+
+    def _release(self, consumer: AIOKafkaConsumer) -> None:
+        self._held = False
+        consumer.resume(*self._parts)
+        self._moved = self._clock.monotonic()
+        self._spoke = dict.fromkeys(self._parts, self._moved)
 
     async def committed(self, positions: Mapping[str, int]) -> None:
         """Tell the group, for lag tools only, and so once a second at most; a failure here loses nothing."""
@@ -254,6 +267,17 @@ class KafkaSource:
             return False
         return bool(await coordinator._do_heartbeat()) and self._assignment.is_set()  # noqa: SLF001
 
+    def _check_topics(self) -> None:
+        """Raise what aiokafka only logs: a topic that an ACL hides would be waited for without end."""
+        hidden = set(self._connected()._client.cluster.unauthorized_topics) & set(self._topics)  # noqa: SLF001
+        if hidden:
+            raise TopicAuthorizationFailedError(*sorted(hidden))
+
+    def _refusal(self, error: KafkaError) -> SourceError:
+        needs = f"needs Read on the topics {', '.join(self._topics)} and on the group {self._group}"
+        hint = f"; this user {needs}" if "ACL" in (text := explained(error).message) else ""
+        return SourceError(f"Kafka at {', '.join(self._bootstrap)}, group {self._group}: {text}{hint}")
+
     async def _reassignment(self) -> None:
         """Wait for partitions; where they are ours by name only, for the rebalance that must come."""
         while self._assignment.is_set():  # noqa: ASYNC110  (the caller looks again in a second anyway)
@@ -282,21 +306,17 @@ class KafkaSource:
         return fetched or await consumer.getmany(timeout_ms=_READ_MS, max_records=self._max_records)
 
     async def _connect(self) -> None:
-        cause = _CauseOfFailure()
-        logging.getLogger("aiokafka").addHandler(cause)
         consumer = AIOKafkaConsumer(**self._arguments)
         try:
             await consumer.start()
             self._consumer = consumer
             consumer.subscribe(self._topics, listener=_Listener(self))
-        except (KafkaError, OSError, ssl.SSLError) as error:
+        except Exception as error:
             with suppress(Exception):
                 await consumer.stop()
-            why = f" ({cause.last})" if cause.last and isinstance(error, KafkaConnectionError) else ""
-            message = f"cannot reach Kafka at {', '.join(self._bootstrap)}: {error}{why}; check sources.kafka"
+            trouble = await diagnose(self._bootstrap, self._arguments, error)
+            message = f"cannot use Kafka at {', '.join(self._bootstrap)}: {trouble.message} (sources.kafka)"
             raise SourceError(message) from error
-        finally:
-            logging.getLogger("aiokafka").removeHandler(cause)
 
     def _connected(self) -> AIOKafkaConsumer:
         if self._consumer is None:

@@ -58,6 +58,12 @@ class MergedSource:
         elapsed = min(last.elapsed for last in self._last.values()) if quiet else 0
         return Batch(batch.records, self._at_end(), elapsed, ended, batch.decode)
 
+    async def hold(self, seconds: float) -> None:
+        """Hold each, once what is under way has come."""
+        if self._reads:
+            await asyncio.wait(self._reads.values())
+        await asyncio.gather(*(source.hold(seconds) for source in self._sources))
+
     async def committed(self, positions: Mapping[str, int]) -> None:
         """Tell each what is its own."""
         for source, streams in zip(self._sources, self._streams, strict=False):

@@ -44,4 +44,13 @@ MIGRATIONS: tuple[str, ...] = (
         PRIMARY KEY (stream, position)
     );
     """,
+    """
+    ALTER TABLE deliveries ADD COLUMN octets INTEGER NOT NULL DEFAULT 0;
+    UPDATE deliveries SET octets = (SELECT length(CAST(body AS BLOB)) FROM outbox o WHERE o.seq = deliveries.seq)
+        WHERE state = 0;
+    DROP INDEX deliveries_pending;
+    CREATE INDEX deliveries_pending ON deliveries (sink, seq, octets) WHERE state = 0;
+    CREATE INDEX deliveries_dead ON deliveries (sink, seq) WHERE state = 2;
+    ALTER TABLE sink_totals ADD COLUMN forgotten INTEGER NOT NULL DEFAULT 0;
+    """,
 )

@@ -13,18 +13,35 @@ import sqlite3
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from msgspec import json
 
 from kmwatch.core.model import Finding
 from kmwatch.core.state import Row
-from kmwatch.ports import Claim, Commit, Fenced, Move, Pending, SinkAccount, StoreError
+from kmwatch.ports import (
+    Claim,
+    Commit,
+    Fenced,
+    Move,
+    Owed,
+    Pending,
+    Selection,
+    SinkAccount,
+    StateError,
+    StoreError,
+)
+from kmwatch.store import operator
 from kmwatch.store.schema import MIGRATIONS
 
 T = TypeVar("T")
 _finding = json.Decoder(Finding).decode
 _BUSY_SECONDS = 30
+
+
+class _Backlog(NamedTuple):
+    lines: int = 0
+    octets: int = 0
 
 
 class SqliteStore:
@@ -50,7 +67,7 @@ class SqliteStore:
         self._sinks = sinks
         self._clock = clock
         self._claim: int | None = None
-        self._backlog = 0
+        self._backlog = _Backlog()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="store")
         try:
             self._db = self._worker.submit(self._open).result()
@@ -63,7 +80,20 @@ class SqliteStore:
 
     def backlog(self) -> int:
         """How many lines wait for delivery."""
-        return self._backlog
+        return self._backlog.lines
+
+    def backlog_octets(self) -> int:
+        """How large they are together."""
+        return self._backlog.octets
+
+    async def serve(self, sinks: Collection[str]) -> None:
+        """Count the lines of these sinks only."""
+
+        def work() -> None:
+            self._sinks = frozenset(sinks)
+            self._backlog = self._count_backlog(self._db)
+
+        await self._run(work)
 
     async def claim(self) -> Claim:
         """Take over; any earlier claimant is fenced from here on."""
@@ -99,6 +129,27 @@ class SqliteStore:
         """What became of the lines of each sink."""
         return await self._run(self._do_accounts)
 
+    async def owed(self, selection: Selection, limit: int) -> list[Owed]:
+        """What waits or is dead."""
+        return await self._run(lambda: operator.owed(self._db, selection, limit))
+
+    async def retry(self, selection: Selection) -> int:
+        """Have dead lines wait again."""
+        return await self._operate(operator.retry, selection)
+
+    async def forget(self, selection: Selection) -> int:
+        """Let go of dead lines for good."""
+        return await self._operate(operator.forget, selection)
+
+    async def _operate(self, change: Callable[[sqlite3.Connection, Selection], int], selection: Selection) -> int:
+        def work() -> int:
+            with _Transaction(self._db):
+                changed = change(self._db, selection)
+            self._backlog = self._count_backlog(self._db)
+            return changed
+
+        return await self._run(work)
+
     async def prune(self, before: float) -> int:
         """Forget delivered lines and rejected records that are old enough."""
         return await self._run(lambda: self._do_prune(before))
@@ -112,7 +163,7 @@ class SqliteStore:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._worker, work)
         except sqlite3.Error as error:
-            raise StoreError(f"store {self._path}: {error}; free space or check the disk, nothing is lost") from error
+            raise _failure(self._path, error) from error
 
     def _open(self) -> sqlite3.Connection:
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -131,9 +182,10 @@ class SqliteStore:
             raise
         return db
 
-    def _count_backlog(self, db: sqlite3.Connection) -> int:
-        waiting = db.execute("SELECT sink, count(*) FROM deliveries WHERE state = 0 GROUP BY sink")
-        return sum(n for sink, n in waiting if self._sinks is None or sink in self._sinks)
+    def _count_backlog(self, db: sqlite3.Connection) -> _Backlog:
+        sql = "SELECT sink, count(*), total(octets) FROM deliveries WHERE state = 0 GROUP BY sink"
+        waiting = [row for row in db.execute(sql) if self._sinks is None or row[0] in self._sinks]
+        return _Backlog(sum(row[1] for row in waiting), int(sum(row[2] for row in waiting)))
 
     def _check(self, db: sqlite3.Connection) -> None:
         """Whether this database is ours to write, before anything of it is changed."""
@@ -162,7 +214,7 @@ class SqliteStore:
     def _do_commit(self, commit: Commit) -> None:
         db = self._db
         stored = self._clock()
-        added = 0
+        lines = octets = 0
         with _Transaction(db):
             if db.execute("SELECT claim FROM writer").fetchone()[0] != self._claim:
                 raise Fenced("another instance has taken over this store")
@@ -177,8 +229,10 @@ class SqliteStore:
                 [(r.stream, r.offset, r.reason, r.detail, r.value, stored) for r in commit.rejects],
             )
             for routed in commit.routed:
-                added += self._put(routed.finding, routed.sinks, stored)
-        self._backlog += added
+                size = self._put(routed.finding, routed.sinks, stored)
+                served = [s for s in routed.sinks if size and (self._sinks is None or s in self._sinks)]
+                lines, octets = lines + len(served), octets + size * len(served)
+        self._backlog = _Backlog(self._backlog.lines + lines, self._backlog.octets + octets)
 
     def _move(self, move: Move) -> None:
         if move.expected is None:
@@ -191,11 +245,13 @@ class SqliteStore:
             raise Fenced(f"another instance has moved {move.stream} on from {move.expected}")
 
     def _put(self, finding: Finding, sinks: Sequence[str], stored: float) -> int:
+        """Store a line that is new; returns its size in octets, 0 if it is not."""
         sql = (
             "INSERT INTO outbox (line_uid, finding_uid, rule, activity, mode, stored, body)"
             " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (line_uid) DO NOTHING"
         )
-        body = json.encode(finding).decode()
+        encoded = json.encode(finding)
+        body = encoded.decode()
         values = (
             finding.line_uid,
             finding.uid,
@@ -209,9 +265,10 @@ class SqliteStore:
         if cursor.rowcount != 1:
             return 0
         seq = cursor.lastrowid
-        self._db.executemany("INSERT INTO deliveries (sink, seq) VALUES (?, ?)", [(sink, seq) for sink in sinks])
+        sql = "INSERT INTO deliveries (sink, seq, octets) VALUES (?, ?, ?)"
+        self._db.executemany(sql, [(sink, seq, len(encoded)) for sink in sinks])
         self._count("routed", [(sink, 1) for sink in sinks])
-        return len(sinks)
+        return len(encoded)
 
     def _count(self, column: str, more: list[tuple[str, int]]) -> None:
         sql = (
@@ -232,26 +289,29 @@ class SqliteStore:
     def _settle(self, sink: str, seqs: Sequence[int], state: int, error: str | None) -> None:
         sql = (
             "UPDATE deliveries SET state = ?, attempts = attempts + 1, error = coalesce(?, error)"
-            " WHERE sink = ? AND seq = ? AND state = 0"
+            " WHERE sink = ? AND seq = ? AND state = 0 RETURNING octets"
         )
         with _Transaction(self._db):
-            values = [(state, error, sink, seq) for seq in seqs]
-            settled = sum(self._db.execute(sql, value).rowcount for value in values)
-            self._count("delivered" if state == 1 else "dead", [(sink, settled)])
-        self._backlog -= settled
+            found = [row for seq in seqs for row in self._db.execute(sql, (state, error, sink, seq)).fetchall()]
+            self._count("delivered" if state == 1 else "dead", [(sink, len(found))])
+        if self._sinks is None or sink in self._sinks:
+            left, octets = self._backlog, sum(row[0] for row in found)
+            self._backlog = _Backlog(max(0, left.lines - len(found)), max(0, left.octets - octets))
 
     def _do_accounts(self) -> dict[str, SinkAccount]:
         out: dict[str, SinkAccount] = {}
-        for sink, routed, delivered, dead in self._db.execute("SELECT sink, routed, delivered, dead FROM sink_totals"):
-            out[sink] = SinkAccount(routed, delivered, 0, dead)
+        sql = "SELECT sink, routed, delivered, dead, forgotten FROM sink_totals"
+        for sink, routed, delivered, dead, forgotten in self._db.execute(sql):
+            out[sink] = SinkAccount(routed, delivered, 0, dead, forgotten=forgotten)
         sql = (
-            "SELECT sink, waiting, stored FROM outbox JOIN"
-            " (SELECT sink, count(*) AS waiting, min(seq) AS seq FROM deliveries WHERE state = 0 GROUP BY sink)"
-            " USING (seq)"
+            "SELECT sink, waiting, octets, stored FROM outbox JOIN (SELECT sink, count(*) AS waiting,"
+            " total(octets) AS octets, min(seq) AS seq FROM deliveries WHERE state = 0 GROUP BY sink) USING (seq)"
         )
-        for sink, pending, oldest in self._db.execute(sql):
+        for sink, pending, octets, oldest in self._db.execute(sql):
             account = out.setdefault(sink, SinkAccount())
-            account.pending, account.oldest_pending = pending, oldest
+            account.pending, account.pending_bytes, account.oldest_pending = pending, int(octets), oldest
+        served = [account for sink, account in out.items() if self._sinks is None or sink in self._sinks]
+        self._backlog = _Backlog(sum(a.pending for a in served), sum(a.pending_bytes for a in served))
         return out
 
     def _do_prune(self, before: float) -> int:
@@ -260,6 +320,19 @@ class SqliteStore:
             lines = self._db.execute(f"DELETE FROM outbox WHERE stored < ? AND {done}", (before,)).rowcount  # noqa: S608
             records = self._db.execute("DELETE FROM rejected WHERE stored < ?", (before,)).rowcount
         return lines + records
+
+
+_DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+
+
+def _failure(path: Path, error: sqlite3.Error) -> StoreError | StateError:
+    """Trouble that passes, or a database that is damaged."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest of it tells where
+    if code in _DAMAGED:
+        return StateError(
+            f"store {path} is damaged: {error}; restore a backup, or move it away and start with --accept-gap"
+        )
+    return StoreError(f"store {path}: {error}; free space or check the disk, nothing is lost")
 
 
 class _Transaction:

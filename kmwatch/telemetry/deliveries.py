@@ -26,9 +26,16 @@ class DeliveryTelemetry:
     ) -> None:
         """Write to these metrics, and tell `also` of deliveries; label sets of all sinks start at 0."""
         self._metrics, self._clock, self._also = metrics, clock, also
+        self.expect(sinks)
+
+    def expect(self, sinks: Sequence[str]) -> None:
+        """Start the label sets of these sinks at 0."""
+        metrics = self._metrics
         for sink in sinks:
             metrics.outbox_pending.labels(sink)
             metrics.outbox_oldest.labels(sink)
+            metrics.outbox_bytes.labels(sink)
+            metrics.dead_waiting.labels(sink)
             for outcome in ("delivered", *FailureKind):
                 metrics.deliveries.labels(sink, outcome)
 

@@ -45,6 +45,8 @@ class Metrics:
         self.silenced = counter("silenced", "Hits of rules that a silence keeps from being sent.", "rule")
         self.deliveries = counter("deliveries", "Lines of findings handed to sinks.", "sink", "outcome")
         self.outbox_pending = gauge("outbox_pending", "Lines that wait for a sink.", "sink")
+        self.outbox_bytes = gauge("outbox_pending_bytes", "Octets of the lines that wait for a sink.", "sink")
+        self.dead_waiting = gauge("outbox_dead", "Dead lines that wait for an operator.", "sink")
         self.outbox_oldest = gauge("outbox_oldest_seconds", "Age of the oldest line that waits for a sink.", "sink")
         self.dead_letters = counter("dead_letters", "Lines set aside as undeliverable.", "sink", "reason")
         self.lag = gauge("lag_records", "Records between our position and the partition's end.", "topic", "partition")

@@ -78,7 +78,7 @@ def totals(engine: Engine, sinks: Mapping[str, SinkAccount] | None = None) -> To
     balanced = (
         all(stream.balances() for stream in streams.values())
         and events.balances()
-        and all(sink.routed == sink.delivered + sink.pending + sink.dead for sink in sinks.values())
+        and all(sink.routed == sink.delivered + sink.pending + sink.dead + sink.forgotten for sink in sinks.values())
     )
     return Totals(sums, streams, events, hits, sinks, dict(sorted(account.behind.items())), balanced)
 

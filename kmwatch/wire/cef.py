@@ -13,8 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from kmwatch.core.health import Health, Report
 from kmwatch.core.model import Activity, Citation, Finding, Severity
-from kmwatch.wire.common import PRODUCT, VENDOR, VERSION, ip_version, leading, split_operation
+from kmwatch.wire.common import PRODUCT, VENDOR, VERSION, ip_version, iso, leading, split_operation
 from kmwatch.wire.escape import visible
 from kmwatch.wire.shrink import LEVELS, Cut, shrink
 
@@ -67,6 +68,8 @@ def _line(f: Finding, cut: Cut) -> str:
         _head(f.title, 512),
     )
     pairs = [*_when_and_what(f), *_who(leading(f)), *_custom(f, cut)]
+    if isinstance(f, Health):
+        pairs += _health(f.report)
     extension = " ".join([f"{key}={_value(value)}" for key, value in pairs if value not in (None, "")])
     return f"{PREFIX}{'|'.join(head)}|{severity}|{extension}"
 
@@ -148,6 +151,25 @@ def _custom(f: Finding, cut: Cut) -> Iterable[Pair]:
         *_labelled("flexString2", "findingUid", f.uid),
         *_labelled("flexString1", "truncated", "; ".join([note for note in notes if note])),
     )
+
+
+def _health(report: Report) -> list[Pair]:
+    seen = [f"{w.name} {'never' if w.last_seen is None else iso(w.last_seen)}" for w in report.witnesses]
+    return [
+        ("kmwatchBuild", _text(report.build)),
+        ("kmwatchLag", report.lag),
+        ("kmwatchConsumed", report.consumed),
+        ("kmwatchIgnored", report.ignored),
+        ("kmwatchRejected", report.rejected),
+        ("kmwatchDuplicate", report.duplicate),
+        ("kmwatchJoined", report.joined),
+        ("kmwatchWaiting", report.waiting),
+        ("kmwatchBalanced", str(report.balanced).lower()),
+        ("kmwatchPending", report.pending),
+        ("kmwatchDead", report.dead),
+        ("kmwatchLastEvent", None if report.last_event is None else iso(report.last_event)),
+        ("kmwatchWitnesses", _text(",".join(seen))),
+    ]
 
 
 def _labelled(key: str, label: str, value: str | int | None) -> Iterable[Pair]:

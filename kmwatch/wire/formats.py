@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from kmwatch.core.model import Finding
 from kmwatch.ports import PermanentError
-from kmwatch.wire.cef import PREFIX, to_cef
+from kmwatch.wire import cef, ecs, leef
 from kmwatch.wire.escape import visible
 from kmwatch.wire.ocsf import to_ocsf
 
@@ -16,17 +16,24 @@ class Format(NamedTuple):
     """One form: a line without newline."""
 
     name: str
-    render: Callable[[Finding, int | None], bytes]  # within a size where that is possible, see to_ocsf and to_cef
+    render: Callable[[Finding, int | None], bytes]  # within a size where that is possible, see to_ocsf and the others
     prefix: bytes  # what each line begins with: how a torn line of ours is told from a foreign file
+    is_json: bool  # a JSON object, for receivers that take nothing else
 
 
 def _cef(finding: Finding, max_bytes: int | None) -> bytes:
-    return to_cef(finding, max_bytes).encode()
+    return cef.to_cef(finding, max_bytes).encode()
+
+
+def _leef(finding: Finding, max_bytes: int | None) -> bytes:
+    return leef.to_leef(finding, max_bytes).encode()
 
 
 FORMATS: dict[str, Format] = {
-    "ocsf": Format("ocsf", to_ocsf, b'{"activity_id":'),
-    "cef": Format("cef", _cef, PREFIX.encode()),
+    "ocsf": Format("ocsf", to_ocsf, b'{"activity_id":', is_json=True),
+    "ecs": Format("ecs", ecs.to_ecs, ecs.PREFIX, is_json=True),
+    "cef": Format("cef", _cef, cef.PREFIX.encode(), is_json=False),
+    "leef": Format("leef", _leef, leef.PREFIX.encode(), is_json=False),
 }
 
 

@@ -1,5 +1,7 @@
 """Finding -> OCSF 1.8.0 Detection Finding (class 2004): kmwatch's canonical form of an alert.
 
+A heartbeat is an Application Lifecycle (class 6002) with activity 99, "Heartbeat".
+
 Choices where the schema leaves room:
 - `status_id` is New for create and update, since "In Progress" says that somebody is reviewing. A close is
   Other with the status "Closed": "Resolved" would claim a review and a remedy that never happened.
@@ -17,6 +19,7 @@ from functools import lru_cache
 import msgspec
 from msgspec.structs import replace
 
+from kmwatch.core.health import Health
 from kmwatch.core.model import Activity, Citation, Finding, Mode, Secret
 from kmwatch.wire import ocsf_model as m
 from kmwatch.wire.attack import ATTACK_VERSION, TECHNIQUES
@@ -32,6 +35,7 @@ from kmwatch.wire.common import (
     split_operation,
 )
 from kmwatch.wire.escape import encodable, json_line
+from kmwatch.wire.health import health
 from kmwatch.wire.shrink import LEVELS, Cut, map_text, shrink
 
 _PROFILES = ("security_control",)
@@ -73,7 +77,35 @@ def _encode(finding: Finding, cut: tuple[Cut, int] | None) -> bytes:
         return json_line(_encoder.encode(_event(map_text(finding, encodable), cut)))
 
 
-def _event(f: Finding, cut: tuple[Cut, int] | None) -> m.DetectionFinding:
+def _event(f: Finding, cut: tuple[Cut, int] | None) -> m.DetectionFinding | m.ApplicationLifecycle:
+    return _lifecycle(f) if isinstance(f, Health) else _finding(f, cut)
+
+
+def _lifecycle(f: Health) -> m.ApplicationLifecycle:
+    """A heartbeat. It lists nothing that could be cut."""
+    ready = f.report.ready
+    return m.ApplicationLifecycle(
+        activity_id=99,
+        activity_name="Heartbeat",
+        category_uid=6,
+        category_name="Application Activity",
+        class_uid=6002,
+        class_name="Application Lifecycle",
+        type_uid=600299,
+        type_name="Application Lifecycle: Other",
+        time=f.time // _MILLI,
+        severity_id=f.severity,
+        severity=SEVERITY_WORDS[f.severity],
+        status_id=1 if ready else 2,
+        status="Success" if ready else "Failure",
+        message=f.message,
+        metadata=m.Metadata(version=m.OCSF_VERSION, uid=f.line_uid, product=_PRODUCT, profiles=()),
+        app=_PRODUCT,
+        unmapped=m.UnmappedHealth(health(f.report)),
+    )
+
+
+def _finding(f: Finding, cut: tuple[Cut, int] | None) -> m.DetectionFinding:
     time = f.time // _MILLI
     closed = f.activity is Activity.CLOSE
     return m.DetectionFinding(

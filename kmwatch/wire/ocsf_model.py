@@ -8,6 +8,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from kmwatch.core.model import AddressSource, Counts, Mode
+from kmwatch.wire.health import Health
 from kmwatch.wire.shrink import Cut
 
 OCSF_VERSION = "1.8.0"
@@ -205,3 +206,29 @@ class DetectionFinding(_Object, frozen=True):
     evidences: tuple[Evidence, ...] = ()
     resources: tuple[Resource, ...] = ()
     observables: tuple[Observable, ...] = ()
+
+
+class UnmappedHealth(_Object, frozen=True):
+    kmwatch: Health
+
+
+class ApplicationLifecycle(_Object, frozen=True):
+    """Class 6002, for heartbeats: activity 99 Other, "Heartbeat"."""
+
+    activity_id: int
+    activity_name: str
+    category_uid: int
+    category_name: str
+    class_uid: int
+    class_name: str
+    type_uid: int
+    type_name: str
+    time: int
+    severity_id: int
+    severity: str
+    status_id: int
+    status: str
+    message: str
+    metadata: Metadata
+    app: Product
+    unmapped: UnmappedHealth

@@ -89,8 +89,7 @@ def _mapped(value: T, change: Callable[[str], str]) -> T:
     if isinstance(value, tuple):
         return tuple(_mapped(item, change) for item in value)  # type: ignore[return-value]
     if isinstance(value, Struct):
-        fields = (getattr(value, name) for name in value.__struct_fields__)
-        return type(value)(*(_mapped(field, change) for field in fields))
+        return type(value)(**{name: _mapped(getattr(value, name), change) for name in value.__struct_fields__})
     return value
 
 

@@ -15,7 +15,18 @@ import pytest
 import pytest_asyncio
 
 from kmwatch.core.state import Row
-from kmwatch.ports import Claim, Commit, Fenced, Move, Reject, Routed, Store, StoreError
+from kmwatch.ports import (
+    Claim,
+    Commit,
+    Fenced,
+    Move,
+    Reject,
+    Routed,
+    Selection,
+    StateError,
+    Store,
+    StoreError,
+)
 from kmwatch.store.schema import MIGRATIONS
 from kmwatch.store.sqlite import SqliteStore
 from tests.support.audit import ROOT
@@ -275,6 +286,119 @@ async def test_accounts_outlive_a_restart_and_pruning(world: World) -> None:
     siem = before["siem"]
     assert siem.routed == siem.delivered + siem.pending + siem.dead == 2
     assert again.backlog() == 1
+
+
+# What an operator sees and does
+
+
+async def test_the_backlog_has_octets_too_each_line_counted_for_each_sink(world: World) -> None:
+    store = await world.claimed()
+    assert store.backlog_octets() == 0
+    await store.commit(commit(1, sinks=("siem",)))
+    one = store.backlog_octets()
+    assert one > 500
+    await store.commit(commit(2, sinks=("siem", "archive")))
+    assert abs(store.backlog_octets() - 3 * one) < 10
+    accounts = await store.accounts()
+    assert accounts["siem"].pending_bytes + accounts["archive"].pending_bytes == store.backlog_octets()
+    for sink in ("siem", "archive"):
+        await store.delivered(sink, [pending.seq for pending in await store.pending(sink, 9)])
+    assert (store.backlog(), store.backlog_octets()) == (0, 0)
+
+
+async def test_only_lines_of_the_sinks_that_are_served_are_backlog(world: World) -> None:
+    store = await world.claimed()
+    await store.commit(commit(1, 2, sinks=("siem", "archive")))
+    await store.serve({"archive"})
+    assert store.backlog() == 2
+    await store.commit(commit(3, sinks=("siem", "archive")))
+    assert store.backlog() == 3
+    await store.delivered("siem", [pending.seq for pending in await store.pending("siem", 9)])
+    assert store.backlog() == 3
+    assert await lines(store, "archive") == ["line-1", "line-2", "line-3"]
+
+
+async def test_what_is_owed_is_listed_by_sink_with_its_state_and_reason(world: World) -> None:
+    store = await world.claimed()
+    world.time = 1234.0
+    await store.commit(commit(1, 2, 3, sinks=("siem", "archive")))
+    one, two, three = [pending.seq for pending in await store.pending("siem", 9)]
+    await store.delivered("siem", [one])
+    await store.failed("siem", [two], "away")
+    await store.dead("siem", [three], "refused")
+    found = [(row.sink, row.state, row.line, row.attempts, row.error) for row in await store.owed(Selection(), 99)]
+    assert found == [
+        ("archive", "pending", "line-1", 0, None),
+        ("archive", "pending", "line-2", 0, None),
+        ("archive", "pending", "line-3", 0, None),
+        ("siem", "pending", "line-2", 1, "away"),
+        ("siem", "dead", "line-3", 1, "refused"),
+    ]
+    (row,) = await store.owed(Selection("siem", frozenset({"line-3"})), 99)
+    assert (row.finding, row.rule, row.severity, row.stored) == ("finding-3", "KMW-001", "high", 1234.0)
+    assert len(await store.owed(Selection(), 2)) == 2
+
+
+async def test_dead_lines_wait_again_as_if_they_were_new(world: World) -> None:
+    store = await world.claimed()
+    await store.commit(commit(1, 2))
+    seqs = [pending.seq for pending in await store.pending("siem", 9)]
+    before = store.backlog_octets()
+    await store.dead("siem", seqs, "refused")
+    assert await store.retry(Selection("siem", frozenset({"line-2"}))) == 1
+    assert [(pending.finding.line_uid, pending.attempts) for pending in await store.pending("siem", 9)] == [
+        ("line-2", 0)
+    ]
+    assert await store.retry(Selection()) == 1
+    assert await store.retry(Selection()) == 0
+    siem = (await store.accounts())["siem"]
+    assert (siem.pending, siem.dead, siem.forgotten, store.backlog(), store.backlog_octets()) == (2, 0, 0, 2, before)
+
+
+async def test_dead_lines_are_let_go_of_only_when_told_and_stay_in_the_account(world: World) -> None:
+    store = await world.claimed()
+    await store.commit(commit(1, 2, 3))
+    one, two, _ = [pending.seq for pending in await store.pending("siem", 9)]
+    await store.dead("siem", [one, two], "refused")
+    assert await store.forget(Selection(lines=frozenset({"line-1", "line-3"}))) == 1  # line-3 is not dead
+    siem = (await store.accounts())["siem"]
+    assert (siem.routed, siem.delivered, siem.pending, siem.dead, siem.forgotten) == (3, 0, 1, 1, 1)
+    assert await store.retry(Selection()) == 1
+    assert await lines(store) == ["line-2", "line-3"]
+
+
+async def test_an_operator_works_beside_a_running_instance_without_taking_its_place(world: World) -> None:
+    running = await world.claimed("running")
+    await running.commit(commit(1))
+    await running.dead("siem", [(await running.pending("siem", 9))[0].seq], "refused")
+    operator = world.open("operator")
+    assert await operator.retry(Selection()) == 1
+    assert await lines(running) == ["line-1"]
+    await running.accounts()
+    assert running.backlog() == 1
+    await running.commit(commit(2))  # it still has the claim
+
+
+async def test_a_damaged_store_is_told_from_one_that_will_work_again(world: World) -> None:
+    store = await world.claimed()
+    assert isinstance(store, SqliteStore)
+    for number in range(1, 300):
+        await store.commit(commit(number))
+    await store._run(lambda: store._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall())
+    size = world.path.stat().st_size
+    with world.path.open("r+b") as file:
+        file.seek(8192)
+        file.write(os.urandom(size - 8192))
+    await world.close(store)
+    with pytest.raises((StateError, StoreError), match=r"is damaged|cannot open the store"):
+        await _everything(world.open())
+
+
+async def _everything(store: Store) -> None:
+    await store.claim()
+    await store.pending("siem", 999)
+    await store.owed(Selection(), 999)
+    await store.commit(commit(1000))
 
 
 # Pruning

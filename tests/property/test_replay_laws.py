@@ -14,11 +14,12 @@ from kmwatch.core.detect import Judged
 from kmwatch.core.model import SECOND, Finding
 from kmwatch.core.record import AuditRecord, Decoded, Ignored, Rejected, RejectReason, Slot
 from kmwatch.core.state import Memory
-from kmwatch.core.step import Engine, Output
+from kmwatch.core.step import Engine
 from kmwatch.ports import Commit
 from kmwatch.store.sqlite import SqliteStore
 from tests.support import audit
 from tests.support.audit import BOTH, DECOY, START, balances, engine, record, step
+from tests.support.laws import cut, end, of_requests, said
 
 LATENESS = 10 * SECOND
 RULES = {name: audit.settings(3, 60 * SECOND, 45 * SECOND) for name in ("KMW-005", "KMW-013", "KMW-015", "KMW-019")}
@@ -76,46 +77,13 @@ def fresh() -> Engine:
     return made
 
 
-def cut(items: Sequence[tuple[str, Decoded]], sizes: Sequence[int]) -> list[list[tuple[str, Decoded]]]:
-    """The items in batches of these sizes, the last of them repeated."""
-    out, at, number = [], 0, 0
-    while at < len(items):
-        size = sizes[min(number, len(sizes) - 1)]
-        out.append(list(items[at : at + size]))
-        at, number = at + size, number + 1
-    return out
-
-
-def end(made: Engine) -> list[Output]:
-    """As a pipeline ends: every stream is at its end, then the input is over."""
-    outs = [step(made, [], STREAMS), made.flush()]
-    assert balances(made)
-    assert not made.join.open
-    assert made.account.events_made == made.account.events_evaluated
-    return outs
-
-
-def said(outs: Sequence[Output]) -> tuple[list[Judged], list[Finding]]:
-    """What a replay shows: events and alerts, sorted as the files are."""
-    judged = [one for out in outs for one in out.judged]
-    findings = [one for out in outs for one in out.findings]
-    judged.sort(key=lambda one: (one.event.event_time, one.event.event_id))
-    findings.sort(key=lambda one: (one.time, one.line_uid))
-    return judged, findings
-
-
 def run(batches: Sequence[Sequence[tuple[str, Decoded]]]) -> tuple[list[Judged], list[Finding]]:
     made = fresh()
     outs = []
     for batch in batches:
         outs.append(step(made, batch))
         assert balances(made)
-    return said([*outs, *end(made)])
-
-
-def of_requests(findings: Sequence[Finding]) -> list[Finding]:
-    """Without those of the feed itself: what cannot be read has the time of what came before it on its stream."""
-    return [finding for finding in findings if finding.event_ids]
+    return said([*outs, *end(made, STREAMS)])
 
 
 sizes = st.lists(st.integers(1, 9), min_size=1, max_size=6)
@@ -137,7 +105,7 @@ def judged_by(batches: Sequence[Sequence[tuple[str, Decoded]]]) -> list[Judged]:
     """Events as they are judged, unsorted."""
     made = fresh()
     outs = [step(made, batch) for batch in batches]
-    return [judged for out in [*outs, *end(made)] for judged in out.judged]
+    return [judged for out in [*outs, *end(made, STREAMS)] for judged in out.judged]
 
 
 @given(requests(whole=True), st.randoms(use_true_random=False), sizes)
@@ -163,7 +131,7 @@ def test_a_record_that_comes_again_changes_nothing_but_the_count(
             again += 1
     made = fresh()
     outs = [step(made, batch) for batch in cut(twice, [3])]
-    events, findings = said([*outs, *end(made)])
+    events, findings = said([*outs, *end(made, STREAMS)])
     once, found = run(cut(items, [3]))
     assert events == once
     assert of_requests(findings) == of_requests(found)
@@ -197,7 +165,7 @@ def test_a_restart_from_the_store_at_any_cut_equals_a_continuous_run(
         got, account = asyncio.run(restarting(Path(folder) / "state.db", batches, restarts))
     made = fresh()
     outs = [step(made, batch) for batch in batches]
-    assert got == said([*outs, *end(made)])
+    assert got == said([*outs, *end(made, STREAMS)])
     assert account == made.account
 
 
@@ -216,7 +184,7 @@ async def restarting(
             store = SqliteStore(path, "test", lambda: 0.0)
             made, memory = await claimed(store)
     await store.close()
-    return said([*outs, *end(made)]), made.account
+    return said([*outs, *end(made, STREAMS)]), made.account
 
 
 async def claimed(store: SqliteStore) -> tuple[Engine, Memory]:
@@ -246,7 +214,7 @@ def test_a_slow_request_that_only_its_end_shows_meets_the_findings_of_its_end_in
     for size in (1, 1000):
         made = engine(rules=short, lateness=LATENESS)
         outs = [step(made, batch) for batch in cut([("p0", one) for one in records], [size])]
-        told.append(said([*outs, *end(made)]))
+        told.append(said([*outs, *end(made, STREAMS)]))
     assert told[0] == told[1]
     created = [finding.event_ids for finding in told[0][1] if finding.activity.name == "CREATE"]
     assert created == [("api:req-0",), ("api:req-500",)]

@@ -1,4 +1,4 @@
-"""The jars of Apache Kafka: fetched once with Maven into .cache/, which git ignores."""
+"""The jars of Apache Kafka, and of other servers in Java: fetched once with Maven into .cache/, which git ignores."""
 
 from __future__ import annotations
 
@@ -42,13 +42,22 @@ def jars() -> Path:
     Raises:
         ServerUnavailableError: Maven is missing or cannot reach its repository.
     """
+    return jars_of(_POM, f"kafka-{_version()}", "Apache Kafka")
+
+
+def jars_of(pom: Path, name: str, what: str) -> Path:
+    """The folder of the jars that a pom asks for, fetched if need be; `name` is its name within the cache.
+
+    Raises:
+        ServerUnavailableError: Maven is missing or cannot reach its repository.
+    """
     cache = _CHECKOUT / ".cache"
     cache.mkdir(exist_ok=True)
-    target = cache / f"kafka-{_version()}"
-    with (cache / "kafka.lock").open("w") as lock:
+    target = cache / name
+    with (cache / f"{name.partition('-')[0]}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not target.is_dir():
-            _fetch(cache, target)
+            _fetch(pom, what, cache, target)
     return target
 
 
@@ -58,7 +67,7 @@ def _version() -> str:
     return found[1]
 
 
-def _fetch(cache: Path, target: Path) -> None:
+def _fetch(pom: Path, what: str, cache: Path, target: Path) -> None:
     maven = shutil.which("mvn")
     if maven is None:
         raise ServerUnavailableError(_missing("mvn"))
@@ -66,7 +75,7 @@ def _fetch(cache: Path, target: Path) -> None:
     for _ in range(_TRIES):
         # A folder under its final name is complete: it gets the name last.
         with tempfile.TemporaryDirectory(dir=cache, prefix="fetching-") as folder:
-            command = [maven, "-q", "-B", "-C", "-f", str(_POM), "dependency:copy-dependencies"]
+            command = [maven, "-q", "-B", "-C", "-f", str(pom), "dependency:copy-dependencies"]
             options = ["-DincludeScope=runtime", f"-DoutputDirectory={folder}/lib"]
             done = subprocess.run(
                 [*command, *options],
@@ -79,7 +88,7 @@ def _fetch(cache: Path, target: Path) -> None:
                 (Path(folder) / "lib").rename(target)
                 return
             output = done.stdout + done.stderr
-    message = f"Maven could not fetch Apache Kafka's jars in {_TRIES} tries:\n{output}"
+    message = f"Maven could not fetch the jars of {what} in {_TRIES} tries:\n{output}"
     raise ServerUnavailableError(message)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from kmwatch.core.health import Health, Report, WitnessSeen, heartbeat
 from kmwatch.core.model import (
     Activity,
     AddressSource,
@@ -99,3 +100,25 @@ def hostile(number: int = 1, text: str = HOSTILE) -> Finding:
 
 texts = st.text(st.characters(), max_size=60) | st.just(HOSTILE)  # every code point, lone surrogates too
 hostile_findings = st.builds(hostile, st.integers(1, 99), texts)
+
+
+def beat(number: int = 1, text: str = "sink siem: retrying: away") -> Health:
+    """A heartbeat; `text` is a problem that a receiver may have worded."""
+    report = Report(
+        build="0.1.0",
+        ready=False,
+        last_event=TIME,
+        lag=7,
+        consumed=10,
+        ignored=2,
+        rejected=1,
+        duplicate=1,
+        joined=5,
+        waiting=1,
+        balanced=True,
+        pending=3,
+        dead=0,
+        witnesses=(WitnessSeen("cadf", TIME), WitnessSeen("proxy_log", None)),
+        problems=(text,),
+    )
+    return heartbeat(report, TIME + number, "host:1")

@@ -9,7 +9,7 @@ from kmwatch.core.model import Activity, Finding, Mode, Severity
 from kmwatch.wire.cef import to_cef
 from kmwatch.wire.escape import visible
 from tests.support.cef import parse_cef
-from tests.support.findings import TIME, finding, hostile, hostile_findings, texts
+from tests.support.findings import TIME, beat, finding, hostile, hostile_findings, texts
 
 
 def shown(text: str) -> str:
@@ -145,3 +145,10 @@ def test_a_close_in_shadow_without_a_request_has_a_line_too() -> None:
     closing = replace(finding(), activity=Activity.CLOSE, mode=Mode.SHADOW, citations=(), secrets=(), nearest=None)
     fields = parse_cef(to_cef(closing)).extension
     assert (fields["act"], fields["cs5"], fields["externalId"]) == ("close", "shadow", "line-1")
+
+
+def test_a_heartbeat_tells_lag_account_and_witnesses() -> None:
+    event = parse_cef(to_cef(beat(text="a|b=c")))
+    assert (event.class_id, event.name) == ("KMW-000", "heartbeat")
+    assert (event.extension["kmwatchLag"], event.extension["kmwatchBalanced"]) == ("7", "true")
+    assert event.extension["kmwatchWitnesses"] == "cadf 2026-11-23T23:51:59.482137Z,proxy_log never"

@@ -9,6 +9,7 @@ import pytest
 from kmwatch.config.load import load
 from kmwatch.config.problems import ConfigurationError
 from kmwatch.config.rules import COUNTING_RULES, RULES
+from kmwatch.config.sinks import KINDS as SINK_KINDS
 from kmwatch.core.model import DAY, HOUR, MINUTE, SECOND, Mode, Severity
 from tests.support.files import SETTINGS, Files
 
@@ -28,12 +29,11 @@ def kafka(security: str) -> str:
     return sources(f'{{kafka: {{bootstrap: ["k:9092"], topics: [t], security: {{{security}}}}}}}')
 
 
-KINDS = "available: stdout, file, syslog"
+KINDS = ", ".join(SINK_KINDS)
 RULE_LIST = ", ".join(RULES)
 TOP = (
-    "sources, witnesses, callers, identities, inventory, store, sinks, detections, learning, silences, proxies,"
-    " proxy_log, backend_log, network, http,"
-    " timing, limits, log"
+    "sources, witnesses, callers, identities, inventory, store, sinks, detections, learning, silences,"
+    " proxies, proxy_log, backend_log, network, http, timing, limits, log"
 )
 
 BROKEN = [
@@ -133,15 +133,61 @@ BROKEN = [
         sinks("{name: a, stdout: {}}, {name: a, stdout: {}}"),
         '6: sinks: two sinks are named "a"; give each its own name',
     ),
-    (sinks("{name: a}"), "6: sinks[0]: a sink is exactly one of: stdout, file, syslog; keep one of them"),
+    (sinks("{name: a}"), f"6: sinks[0]: a sink is exactly one of: {KINDS}; keep one of them"),
     (sinks("{name: a, stdout: }"), "6: sinks[0].stdout: is empty; give it a value or remove it"),
     (
-        sinks("{name: a, splunk_hec: {url: x}}"),
-        f"6: sinks[0].splunk_hec: splunk_hec is not available in this release; {KINDS}",
+        sinks("{name: a, splunk_hec: {url: x, token: t}}"),
+        "6: sinks[0].splunk_hec.url: is no URL; write https://host:port",
     ),
     (
-        sinks("{name: a, stdout: {}, format: leef}"),
-        "6: sinks[0].format: leef is not available in this release; available: ocsf, cef",
+        sinks('{name: a, splunk_hec: {url: "https://u:p@splunk:8088", token: t}}'),
+        "6: sinks[0].splunk_hec.url: may hold no user and password; write them under their own keys",
+    ),
+    (
+        sinks('{name: a, webhook: {url: "https://soar/hook?key=x", secret: short}}'),
+        (
+            "6: sinks[0].webhook.secret: must be whsec_ and 24 to 64 random octets in base64;"
+            " make one: openssl rand -base64 32"
+        ),
+    ),
+    (
+        sinks('{name: a, opensearch: {url: "https://s:9200", data_stream: k}, format: cef}'),
+        "6: sinks[0]: opensearch takes JSON; write format: ocsf or ecs",
+    ),
+    (
+        sinks('{name: a, opensearch: {url: "https://s:9200", data_stream: k, api_key: x, username: u, password: p}}'),
+        "6: sinks[0].opensearch: give api_key, or username and password, not both",
+    ),
+    (
+        sinks('{name: a, alertmanager: {url: "http://a:9093"}, heartbeat: 5m}'),
+        "6: sinks[0]: alertmanager has a form of its own and no heartbeat; remove format and heartbeat",
+    ),
+    (
+        sinks('{name: a, alertmanager: {url: "http://a:9093", labels: {severity: x}}}'),
+        "6: sinks[0].alertmanager: labels severity are kmwatch's own; choose other names",
+    ),
+    (
+        sinks("{name: a, stdout: {}, detections: [KMW-001], without: [KMW-001]}"),
+        "6: sinks[0]: gets no detection at all; name some under detections, or remove it",
+    ),
+    (
+        sinks("{name: a, stdout: {}, detections: [KMW-003]}"),
+        f"6: sinks[0].detections[0]: KMW-003 is not available in this release; available: {RULE_LIST}",
+    ),
+    (
+        kafka("protocol: sasl_ssl, mechanism: OAUTHBEARER"),
+        "1: sources[0].kafka.security: mechanism OAUTHBEARER needs oauth, and no username or password",
+    ),
+    (
+        kafka("protocol: sasl_ssl, mechanism: OAUTHBEARER, oauth: {client_id: x}"),
+        (
+            "1: sources[0].kafka.security.oauth: token_url, client_id and client_secret belong together; give all of"
+            " them"
+        ),
+    ),
+    (
+        sinks("{name: a, stdout: {}, format: lee}"),
+        '6: sinks[0].format: must be one of ocsf, ecs, cef, leef; did you mean "leef"?',
     ),
     (
         sinks('{name: a, syslog: {address: "https://siem:1"}}'),

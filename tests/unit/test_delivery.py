@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from kmwatch.core.model import Finding
 from kmwatch.delivery import Delivery, DeliveryState, FailureKind, State, Tuning
-from kmwatch.ports import ConfigurationError, Pending, PermanentError, TransientError
-from tests.support.findings import finding
+from kmwatch.ports import ConfigurationError, PartialError, Pending, PermanentError, SplitError, TransientError
+from tests.support.findings import beat, finding
 from tests.support.memory_outbox import MemoryOutbox
 
 Behaviour = Callable[[list[str]], Exception | None]
@@ -24,6 +24,7 @@ class ScriptedSink:
         self.behaviour = behaviour
         self.arrived: list[str] = []
         self.batches: list[list[str]] = []
+        self.closed = False
 
     async def send(self, findings: Sequence[Finding]) -> None:
         lines = [alert.line_uid for alert in findings]
@@ -33,7 +34,8 @@ class ScriptedSink:
             raise error
         self.arrived += lines
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        self.closed = True
 
 
 class HangingSink(ScriptedSink):
@@ -360,3 +362,130 @@ async def test_a_notification_while_sending_is_not_lost() -> None:
     bench.delivery.start()
     await bench.delivered("siem", 2)
     await bench.delivery.stop()
+
+
+async def test_what_a_receiver_says_of_each_finding_is_kept_for_each() -> None:
+    """Accepted, refused and to be sent again: nothing that was accepted goes out twice."""
+    first = [PartialError({1: "bad"}, {2, 3}, TransientError("busy", 9.0))]
+    sink = ScriptedSink("siem", lambda _: first.pop() if first else None)
+    bench = Bench(sink)
+    bench.outbox.put(*map(finding, range(1, 5)))
+    bench.delivery.start()
+    await bench.delivered("siem", 3)
+    await bench.delivery.stop()
+    assert sink.batches == [lines([1, 2, 3, 4]), lines([3, 4])]
+    assert bench.outbox.acknowledged["siem"] == lines([1, 3, 4])
+    assert bench.outbox.buried["siem"] == [("line-2", "bad")]
+    assert bench.sleeps == [9.0]
+    assert [kind for _, _, kind in bench.log.failures] == [FailureKind.PERMANENT, FailureKind.TRANSIENT]
+
+
+async def test_what_may_go_out_again_at_once_waits_for_nothing() -> None:
+    first = [PartialError({}, {1, 2})]
+    sink = ScriptedSink("siem", lambda _: first.pop() if first else None)
+    bench = Bench(sink)
+    bench.outbox.put(*map(finding, range(1, 4)))
+    bench.delivery.start()
+    await bench.delivered("siem", 3)
+    await bench.delivery.stop()
+    assert (sink.batches[1:], bench.sleeps, bench.log.failures) == ([lines([2, 3])], [], [])
+
+
+async def test_a_configuration_that_stands_in_the_way_of_some_pauses_the_sink_and_buries_none() -> None:
+    first = [PartialError({}, {0, 1}, ConfigurationError("no such index"))]
+    sink = ScriptedSink("siem", lambda _: first.pop() if first else None)
+    bench = Bench(sink)
+    bench.outbox.put(finding(1), finding(2))
+    bench.delivery.start()
+    await bench.delivered("siem", 2)
+    await bench.delivery.stop()
+    assert State.PAUSED in {state.state for state in bench.log.states}
+    assert bench.outbox.buried["siem"] == []
+
+
+async def test_a_batch_that_is_too_large_is_split_and_that_is_no_failure() -> None:
+    sink = ScriptedSink("siem", lambda batch: SplitError("large") if len(batch) > 3 else None)
+    bench = Bench(sink)
+    bench.outbox.put(*map(finding, range(1, 11)))
+    bench.delivery.start()
+    await bench.delivered("siem", 10)
+    await bench.delivery.stop()
+    assert sink.arrived == lines(range(1, 11))
+    assert bench.log.failures == []
+
+
+async def test_one_finding_that_is_too_large_is_set_aside() -> None:
+    sink = ScriptedSink("siem", lambda batch: SplitError("large") if "line-2" in batch else None)
+    bench = Bench(sink)
+    bench.outbox.put(*map(finding, range(1, 4)))
+    bench.delivery.start()
+    await bench.delivered("siem", 2)
+    await bench.delivery.stop()
+    assert bench.outbox.buried["siem"] == [("line-2", "large")]
+    assert [kind for _, _, kind in bench.log.failures] == [FailureKind.PERMANENT]
+
+
+# Heartbeats
+
+
+async def test_a_heartbeat_goes_out_past_the_outbox() -> None:
+    sink = ScriptedSink("siem")
+    bench = Bench(sink)
+    bench.delivery.start()
+    bench.delivery.beat("siem", beat())
+    await bench.until(lambda: sink.arrived == [beat().line_uid])
+    await bench.delivery.stop()
+    assert bench.log.sent == []  # no finding was delivered
+
+
+async def test_only_the_latest_heartbeat_is_worth_sending() -> None:
+    away = [TransientError("away")] * 3
+    sink = ScriptedSink("siem", lambda _: away.pop() if away else None)
+    bench = Bench(sink)
+    bench.outbox.put(finding())
+    for number in range(1, 9):
+        bench.delivery.beat("siem", beat(number))
+    bench.delivery.start()
+    await bench.until(lambda: len(sink.arrived) == 2)
+    await bench.delivery.stop()
+    assert sink.arrived == ["line-1", beat(8).line_uid]
+
+
+async def test_a_heartbeat_that_fails_shows_that_a_quiet_sink_is_away() -> None:
+    sink = ScriptedSink("siem", fails(1, TransientError("away")))
+    bench = Bench(sink)
+    bench.delivery.start()
+    bench.delivery.beat("siem", beat())
+    await bench.until(lambda: bool(bench.log.failures))
+    await bench.delivery.stop()
+    assert bench.log.failures == [("siem", "away", FailureKind.TRANSIENT)]
+    assert sink.arrived == []
+
+
+# Other sinks while it runs
+
+
+async def test_a_sink_is_replaced_and_goes_on_with_what_waits() -> None:
+    old, new = HangingSink("siem"), ScriptedSink("siem")
+    bench = Bench(old, tuning=Tuning(send_timeout=0.05))
+    bench.outbox.put(finding(1), finding(2))
+    bench.delivery.start()
+    await bench.until(lambda: bool(old.batches))
+    await bench.delivery.change({"siem"}, [new], ["siem"])
+    await bench.delivered("siem", 2)
+    await bench.delivery.stop()
+    assert new.arrived == lines([1, 2])
+    assert old.closed
+
+
+async def test_a_sink_that_is_gone_gets_nothing_and_what_waits_for_it_stays() -> None:
+    kept, gone = ScriptedSink("kept"), ScriptedSink("gone", fails(1000, TransientError("away")))
+    bench = Bench(kept, gone)
+    bench.delivery.start()
+    await bench.delivery.change({"gone"}, [], ["kept"])
+    bench.outbox.put(finding())
+    bench.delivery.notify()
+    await bench.delivered("kept", 1)
+    await bench.delivery.stop()
+    assert bench.outbox.waiting("gone") == ["line-1"]
+    assert [state.sink for state in bench.delivery.states()] == ["kept"]

@@ -13,7 +13,7 @@ from ocsf_json_schema import OcsfJsonSchemaEmbedded, get_ocsf_schema
 from kmwatch.core.model import Activity, Finding, Mode, Severity
 from kmwatch.wire.escape import encodable
 from kmwatch.wire.ocsf import to_ocsf
-from tests.support.findings import TIME, finding, hostile, hostile_findings, texts
+from tests.support.findings import TIME, beat, finding, hostile, hostile_findings, texts
 
 _schema = OcsfJsonSchemaEmbedded(get_ocsf_schema("1.8.0")).get_class_schema("detection_finding", ["security_control"])
 _validator = Draft202012Validator(_schema)
@@ -175,3 +175,14 @@ def test_the_same_finding_gives_the_same_bytes() -> None:
 def test_an_alert_without_requests_is_valid() -> None:
     event = decoded(to_ocsf(replace(finding(), citations=(), secrets=(), event_ids=(), techniques=())))
     assert "evidences" not in event
+
+
+def test_a_heartbeat_is_a_valid_application_lifecycle_event_and_no_alert() -> None:
+    schema = OcsfJsonSchemaEmbedded(get_ocsf_schema("1.8.0")).get_class_schema("application_lifecycle", [])
+    line = to_ocsf(beat(text="x\n\u202e"))
+    event = json.loads(line)
+    Draft202012Validator(schema).validate(event)
+    assert len(line.decode().splitlines()) == 1
+    assert event["type_uid"] == event["class_uid"] * 100 + event["activity_id"] == 600299
+    assert event["unmapped"]["kmwatch"]["lag"] == 7
+    assert event["status"] == "Failure"

@@ -10,6 +10,7 @@ from kmwatch.core.constraint import ranges
 from kmwatch.core.declaration import Declarations
 from kmwatch.core.directory import Identities
 from kmwatch.core.model import DAY, HOUR, MINUTE, SECOND, Acl, AddressSource, AuditEvent, Kind, Micros, Severity
+from kmwatch.core.pulse import Pulse
 from kmwatch.core.rules.base import cite
 from kmwatch.core.rules.contradicts_entitlement import contradiction
 from kmwatch.core.rules.counting import Buckets, Recent, Sparing
@@ -127,7 +128,7 @@ def test_011_only_what_is_known_to_forbid_a_read_contradicts_it(
 
 @pytest.mark.parametrize("change", [{"project_id": None}, {"id": "unknown"}])
 def test_012_is_silent_where_the_owner_is_not_known(change: dict[str, str | None]) -> None:
-    secret = replace(owned(1), **change)  # type: ignore[arg-type]
+    secret = replace(owned(1), **change)
     scene = Scene("", "KMW-012", [read(1, "eve-other", "s1", at())], map=lambda: declarations([secret]))
     assert play(scene.detector(), scene.happens) == []
     nobody = replace(read(1, "eve", "s1", at()), initiator=replace(event().initiator, project_id=None))
@@ -234,7 +235,7 @@ def test_031_says_what_expires_by_project_and_grave_enough_to_be_read() -> None:
 
 def test_031_says_that_it_has_expired_and_nothing_of_what_is_deleted() -> None:
     inventory = [owned(1, expires=at(days=-1)), owned(2, expires=at(days=-1), deleted=True)]
-    happens = [read(1, "a", "s1", at()), read(2, "a", "s2", at()), pulse(at(60))]
+    happens: list[AuditEvent | Pulse] = [read(1, "a", "s1", at()), read(2, "a", "s2", at()), pulse(at(60))]
     (line,) = play(Scene("", "KMW-031", (), map=lambda: declarations(inventory)).detector(), happens)
     assert (line.reason, line.counts.secrets) == ("expired", 1)
     assert "have expired: lb-1" in line.message

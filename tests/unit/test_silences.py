@@ -25,7 +25,7 @@ from kmwatch.core.model import (
 )
 from kmwatch.core.rules.catalogue import CATALOGUE
 from kmwatch.core.silence import Silence, Silences
-from kmwatch.pipeline import Router
+from kmwatch.pipeline import Router, Wants
 from tests.support.scenes import EAST, NOWHERE, at, created, declarations, play, read, request
 
 LATER = at(days=30)
@@ -88,7 +88,7 @@ def test_what_is_silenced_is_recorded_and_counted_and_goes_to_no_sink() -> None:
     account = made._account
     assert (account.hits, account.silenced) == ({"KMW-001": 2}, {"KMW-001": 2})
     assert account.shadow == {"KMW-001": len(lines)}
-    assert Router({"all": Severity.INFORMATIONAL}).route(lines[0]).sinks == ()
+    assert Router({"all": Wants()}).route(lines[0]).sinks == ()
 
 
 def test_what_is_heard_and_what_is_not_are_two_findings_of_one_caller() -> None:

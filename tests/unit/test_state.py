@@ -9,28 +9,10 @@ from kmwatch.core.record import AuditRecord, Slot
 from kmwatch.core.state import Memory, Row
 from kmwatch.core.step import Engine
 from tests.support.audit import BOTH, DECOY, START, balances, engine, halves, record, settings, step
+from tests.support.laws import Rows
 
 RULES = {"KMW-005": settings(3, 60 * SECOND), "KMW-013": settings(3, 60 * SECOND), "KMW-015": settings(2, HOUR)}
 Batch = list[tuple[str, AuditRecord]]
-
-
-class Rows:
-    """What a store would hold: rows by kind and key, in the order they were last written."""
-
-    def __init__(self) -> None:
-        self._rows: dict[tuple[str, str], Row] = {}
-
-    def write(self, rows: list[Row]) -> None:
-        for row in rows:
-            self._rows.pop((row.kind, row.key), None)
-            if row.value is not None:
-                self._rows[row.kind, row.key] = row
-
-    def read(self) -> list[Row]:
-        return list(self._rows.values())
-
-    def of(self, kind: str) -> list[Row]:
-        return [row for row in self._rows.values() if row.kind == kind]
 
 
 def batches() -> list[Batch]:
