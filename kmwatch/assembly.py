@@ -10,6 +10,7 @@ from hashlib import blake2b
 from zoneinfo import ZoneInfo
 
 from kmwatch.clock import Clock
+from kmwatch.config.backend_log import Hsm
 from kmwatch.config.maps import after
 from kmwatch.config.settings import Settings
 from kmwatch.config.silences import Silence as SilenceSettings
@@ -24,6 +25,7 @@ from kmwatch.core.join import Join
 from kmwatch.core.model import Mode, Severity, Witness
 from kmwatch.core.order import Order
 from kmwatch.core.pulse import Expectation
+from kmwatch.core.record import Deed
 from kmwatch.core.rules.base import Settings as RuleSettings
 from kmwatch.core.rules.catalogue import CATALOGUE, Surroundings
 from kmwatch.core.rules.unexpected_network import Network
@@ -39,6 +41,8 @@ from kmwatch.sources.merged import MergedSource
 from kmwatch.store.sqlite import SqliteStore
 from kmwatch.wire.decode import Options, Reader
 from kmwatch.wire.haproxy import Captures
+from kmwatch.wire.hsm import BUILT_IN
+from kmwatch.wire.hsm import Mapping as HsmMapping
 
 _WAITING_MAX = 200_000  # events held back for their order; a partition that stalls must not fill the memory
 
@@ -180,6 +184,21 @@ def files(paths: Sequence[str], clock: Clock, settings: Settings) -> FileSource:
     return FileSource(paths, clock=clock, decode=reader(settings, None, zone).decode)
 
 
+def hsm_mapping(given: Hsm) -> HsmMapping:
+    """What the fields of an HSM's records mean, as the decoder takes it."""
+    fields, operations = given.fields, given.operations
+    if fields is None or operations is None:
+        return BUILT_IN[given.form or "pkcs11"]
+    return HsmMapping(
+        **fields.model_dump(),
+        ok=given.ok or (),
+        refused=given.refused or (),
+        privileged=given.privileged or (),
+        deeds=tuple((name, Deed(deed)) for deed, names in operations for name in names or ()),
+        decrypts=operations.read is not None,
+    )
+
+
 def reader(settings: Settings, form: Form | None, zone: str) -> Reader:
     """Reads the records of one source."""
     captures = [
@@ -187,7 +206,7 @@ def reader(settings: Settings, form: Form | None, zone: str) -> Reader:
         for names in (settings.proxy_log.request_captures, settings.proxy_log.response_captures)
     ]
     hsm = settings.backend_log.hsm
-    mapping = None if hsm is None else hsm.mapping()
+    mapping = None if hsm is None else hsm_mapping(hsm)
     return Reader(Options(form, UTC if zone == "UTC" else ZoneInfo(zone), Captures(*captures), mapping))
 
 

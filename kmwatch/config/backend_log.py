@@ -10,8 +10,6 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, mod
 from kmwatch.config.base import Model
 from kmwatch.config.values import DurationOrNone, Text
 from kmwatch.core.model import MINUTE, SECOND, Micros
-from kmwatch.core.record import Deed
-from kmwatch.wire.hsm import BUILT_IN, Mapping
 
 _span = re.compile(r"([0-9]{1,6})(ms|s)").fullmatch
 _LONGEST_ERROR = 60 * SECOND
@@ -106,21 +104,6 @@ class Hsm(Model):
         if self.fields is not None and (self.operations is None or self.ok is None):
             raise ValueError("fields alone mean nothing; add operations and ok")
         return self
-
-    def mapping(self) -> Mapping:
-        """As the decoder takes it."""
-        fields, operations = self.fields, self.operations
-        if fields is None or operations is None:
-            return BUILT_IN[self.form or "pkcs11"]
-        deeds = tuple((name, Deed(deed)) for deed, names in operations for name in names or ())
-        return Mapping(
-            **fields.model_dump(),
-            ok=self.ok or (),
-            refused=self.refused or (),
-            privileged=self.privileged or (),
-            deeds=deeds,
-            decrypts=operations.read is not None,
-        )
 
 
 class BackendLog(Model):

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kmwatch.assembly import hsm_mapping
 from kmwatch.config.backend_log import Hsm
 from kmwatch.core.model import SECOND
 from kmwatch.core.record import BackendRecord, Deed, Ignored, Rejected, RejectReason, Result
@@ -105,7 +106,7 @@ OWN = Hsm.model_validate(
 
 @pytest.mark.parametrize("when", [AT, AT // 1000, AT / SECOND, "2026-11-24T00:06:07.151812"])
 def test_an_operators_mapping_reads_times_of_every_kind(when: float | str) -> None:
-    reader = Reader(Options(hsm=OWN.mapping()))
+    reader = Reader(Options(hsm=hsm_mapping(OWN)))
     value = json.dumps({"at": {"when": when}, "op": "DEC", "res": 0, "n": 7, "who": {"cn": "x"}}).encode()
     record = read(value, reader)
     assert abs(record.observed_time - AT) < 1000
