@@ -395,3 +395,19 @@ def test_halves_of_an_operation_are_one_and_come_in_any_order() -> None:
         assert alarms(run(of, [*read(1, 0), *halves_]).findings) == {}
         assert balances(of)
         assert of.account.behind == {"backend": 1}
+
+
+@pytest.mark.parametrize(
+    ("shown", "cause"),
+    [
+        ([hsm(99, 5 * SECOND, Deed.UNWRAP, result=Result.FAILED)], "shows 'C_unwrap'"),
+        ([hsm(99, -SECOND, Deed.OTHER)], "has shown nothing since"),
+        ([hsm(99, 9 * SECOND + 50 * MILLI, Deed.OTHER)], "shows no failure"),
+    ],
+)
+def test_an_outage_says_what_the_backends_log_shows_of_its_cause(shown: Records, cause: str) -> None:
+    failing = [
+        r for n in range(10) for r in halves(n, at=START + n * SECOND, path="/v1/secrets/s1/payload", status=500)
+    ]
+    told = [finding for finding in run(engine(), [*shown, *failing]).findings if finding.rule == "KMW-033"]
+    assert cause in told[-1].message
