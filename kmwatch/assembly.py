@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from kmwatch.clock import Clock
+from kmwatch.config.backend_log import Hsm
 from kmwatch.config.maps import after
 from kmwatch.config.settings import Settings
 from kmwatch.config.silences import Silence as SilenceSettings
@@ -26,11 +27,12 @@ from kmwatch.core.join import Join
 from kmwatch.core.model import SECOND, Mode, Severity, Witness
 from kmwatch.core.order import Order
 from kmwatch.core.pulse import Expectation
+from kmwatch.core.record import Deed
 from kmwatch.core.rules.base import Settings as RuleSettings
 from kmwatch.core.rules.catalogue import CATALOGUE, Surroundings
 from kmwatch.core.rules.unexpected_network import Network
 from kmwatch.core.silence import Silence, Silences
-from kmwatch.core.step import Engine
+from kmwatch.core.step import BackendClock, Engine
 from kmwatch.core.watermark import Watermark
 from kmwatch.kafka.security import arguments
 from kmwatch.pipeline import Bounds, Router, Wants
@@ -43,6 +45,8 @@ from kmwatch.store.history import SqliteHistory
 from kmwatch.store.sqlite import SqliteStore
 from kmwatch.wire.decode import Options, Reader
 from kmwatch.wire.haproxy import Captures
+from kmwatch.wire.hsm import BUILT_IN
+from kmwatch.wire.hsm import Mapping as HsmMapping
 
 if TYPE_CHECKING:
     from kmwatch.store.postgres.connection import Target
@@ -70,6 +74,7 @@ def engine(settings: Settings, declarations: Declarations) -> Engine:
         ),
         account,
         witnesses(settings),
+        BackendClock(settings.backend_log.clock_error, settings.backend_log.delay),
     )
 
 
@@ -211,13 +216,30 @@ def files(paths: Sequence[str], clock: Clock, settings: Settings) -> FileSource:
     return FileSource(paths, clock=clock, decode=reader(settings, None, zone).decode)
 
 
+def hsm_mapping(given: Hsm) -> HsmMapping:
+    """What the fields of an HSM's records mean, as the decoder takes it."""
+    fields, operations = given.fields, given.operations
+    if fields is None or operations is None:
+        return BUILT_IN[given.form or "pkcs11"]
+    return HsmMapping(
+        **fields.model_dump(),
+        ok=given.ok or (),
+        refused=given.refused or (),
+        privileged=given.privileged or (),
+        deeds=tuple((name, Deed(deed)) for deed, names in operations for name in names or ()),
+        decrypts=operations.read is not None,
+    )
+
+
 def reader(settings: Settings, form: Form | None, zone: str) -> Reader:
     """Reads the records of one source."""
     captures = [
         tuple(name.lower() for name in names)
         for names in (settings.proxy_log.request_captures, settings.proxy_log.response_captures)
     ]
-    return Reader(Options(form, UTC if zone == "UTC" else ZoneInfo(zone), Captures(*captures)))
+    hsm = settings.backend_log.hsm
+    mapping = None if hsm is None else hsm_mapping(hsm)
+    return Reader(Options(form, UTC if zone == "UTC" else ZoneInfo(zone), Captures(*captures), mapping))
 
 
 def _kafka(given: Kafka, clock: Clock, decode: Decode, *, accept_gap: bool, elected: bool) -> KafkaSource:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from kmwatch.config.callers import SELECTING, Allow
+from kmwatch.config.lint_behind import behind
 from kmwatch.config.maps import MapFile
 from kmwatch.config.problems import Level, Problem, place, suggest
 from kmwatch.config.source import Where
@@ -38,7 +39,7 @@ def lint(file: MapFile, today: date | None) -> list[Problem]:
     """
     checks = (_references(file), _repeated(file), _entries(file, today), _covered(file, today), _unused(file))
     remarks = [remark for check in checks for remark in check]
-    remarks += [*_names_alone(file), *_later(file)]
+    remarks += [*_names_alone(file), *(Remark(where, message) for where, message in behind(file.rest))]
     return [remark.problem(file) for remark in remarks]
 
 
@@ -142,11 +143,3 @@ def _names_alone(file: MapFile) -> Iterator[Remark]:
                 "rests on names alone, and whoever creates a secret chooses its name;"
                 " add types, projects, creators or containers",
             )
-
-
-def _later(file: MapFile) -> Iterator[Remark]:
-    rest = file.rest
-    sections = (("backend", rest.backend), ("host", rest.host), ("maintenance", rest.maintenance or None))
-    for section, content in sections:
-        if content is not None:
-            yield Remark((section,), "is checked but not used by this release; it may stay")

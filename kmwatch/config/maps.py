@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
+from kmwatch.config.announced import behind
 from kmwatch.config.callers import Allow, Caller, CallersFile, Project, SecretSelector, User
 from kmwatch.config.maptests import Sample
 from kmwatch.config.problems import Problem
@@ -108,6 +109,7 @@ def compiled(file: MapFile) -> CallerMap:
         callers=tuple(_caller(name, caller) for name, caller in file.callers.items()),
         groups=tuple(_group(name, group) for name, group in file.groups.items()),
         allow=tuple(_allow(entry) for entry in file.allow.values()),
+        behind=behind(file.rest),
         decoys=tuple(Decoy(decoy.id, decoy.name or decoy.id) for decoy in file.rest.decoys),
     )
 

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from kmwatch.config.backend_log import BackendLog
 from kmwatch.config.base import Model
 from kmwatch.config.callers import Name
 from kmwatch.config.problems import listed
@@ -258,6 +259,8 @@ class Settings(Model):
     """Networks of the proxies in front of the Key Manager, as its web server sees them."""
     proxy_log: ProxyLog = ProxyLog()
     """What the proxy's log shows."""
+    backend_log: BackendLog = BackendLog()
+    """How the log of the HSM or store behind it is read."""
     network: Network = Network()
     """From where, and how, requests are to come."""
     http: Http = Http()

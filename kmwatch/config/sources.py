@@ -13,7 +13,22 @@ from kmwatch.config.values import Duration, Glob, HostPort, Id
 
 Topic = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
 
-Form = Literal["cadf", "oslo_json", "kolla", "oslo_text", "uwsgi", "haproxy", "combined", "combined_proxy"]
+Form = Literal[
+    "cadf",
+    "oslo_json",
+    "kolla",
+    "oslo_text",
+    "uwsgi",
+    "haproxy",
+    "combined",
+    "combined_proxy",
+    "auditd",
+    "laurel",
+    "vault",
+    "pkcs11",
+    "cloudhsm",
+    "hsm",
+]
 
 
 class Kafka(Model):

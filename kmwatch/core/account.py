@@ -35,6 +35,7 @@ class Account(Struct):
     hits: dict[str, int] = field(default_factory=dict)  # by rule: what rules said
     lines: dict[str, int] = field(default_factory=dict)  # by rule: transitions that became a line
     suppressed: dict[str, int] = field(default_factory=dict)  # by rule: told by an earlier or a later line
+    behind: dict[str, int] = field(default_factory=dict)  # by witness: what was evaluated of the logs behind the API
     shadow: dict[str, int] = field(default_factory=dict)  # by rule: lines that are routed nowhere, by configuration
     silenced: dict[str, int] = field(default_factory=dict)  # by rule: hits that a silence covers
 

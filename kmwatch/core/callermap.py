@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from kmwatch.core.behind import Behind
 from kmwatch.core.model import Kind, Micros, Mode, Rate
 
 ALL_DAYS = (0, 1, 2, 3, 4, 5, 6)
@@ -92,3 +93,4 @@ class CallerMap(Struct, frozen=True):
     groups: tuple[SecretGroup, ...] = ()
     allow: tuple[AllowEntry, ...] = ()
     decoys: tuple[Decoy, ...] = ()
+    behind: Behind = Behind()

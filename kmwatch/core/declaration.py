@@ -33,6 +33,7 @@ class Declarations:
             KeyError: an allow entry names a caller or a secret group that is not there.
             ValueError: a network is no CIDR, or a time zone is unknown.
         """
+        self.behind = caller_map.behind
         self._secrets = {secret.id: secret for secret in inventory}
         self.caller_map = caller_map
         self.digest = _digest(caller_map, identities, self._secrets)

@@ -8,6 +8,7 @@ from typing import Any
 from msgspec import Struct
 
 from kmwatch.core.account import Account, count
+from kmwatch.core.backend.ledger import Verdict
 from kmwatch.core.declaration import Declarations
 from kmwatch.core.keyed import Keyed
 from kmwatch.core.match import match as hold
@@ -15,8 +16,10 @@ from kmwatch.core.model import MINUTE, AddressSource, AuditEvent, Finding, Kind,
 from kmwatch.core.pulse import Pulse
 from kmwatch.core.rate import Rates
 from kmwatch.core.rollup import RollUp, time_of
+from kmwatch.core.rules.backed import BackendCase, BackendRule
 from kmwatch.core.rules.base import Case, Flagged, Hit, Rule, Settings, Sharer, Watcher, Withholder
 from kmwatch.core.rules.catalogue import Surroundings, build
+from kmwatch.core.rules.hosted import HostCase, HostRule
 from kmwatch.core.rules.incident import Incident
 from kmwatch.core.rules.memory_crowded import MemoryCrowded
 from kmwatch.core.severity import graver
@@ -85,6 +88,8 @@ class Detector:
         for rule, _ in self._rules:
             if isinstance(rule, Sharer):
                 rule.shares(self._traffic)
+        self._host_rules = [(rule, rollup) for rule, rollup in self._rules if isinstance(rule, HostRule)]
+        self._backend_rules = [(rule, rollup) for rule, rollup in self._rules if isinstance(rule, BackendRule)]
         self._concerns: dict[tuple[object, ...], Concern] = {}  # by class
         self._next_deadline: Micros | None = None
         self._tidied: Micros = 0
@@ -202,6 +207,43 @@ class Detector:
             if line.rule != rollup.meta.id:
                 for hit in incidents.note(line):
                     self._take(hit, rollup, findings)
+
+    @property
+    def declarations(self) -> Declarations:
+        """What all is held against."""
+        return self._declarations
+
+    def host(self, case: HostCase) -> list[Finding]:
+        """Show an event of the host's audit log, in the order of time, to the rules about the host."""
+        now = case.event.observed_time
+        findings = self.advance(now) if self._due(now) else []
+        for rule, rollup in self._host_rules:
+            for hit in rule.on_host(case):
+                self._take(hit, rollup, findings)
+        if findings:
+            self.note(findings)
+        return findings
+
+    def backend(self, case: BackendCase) -> list[Finding]:
+        """Show an operation of the backend, in the order of time, to the rules about it."""
+        now = case.record.observed_time
+        findings = self.advance(now) if self._due(now) else []
+        for rule, rollup in self._backend_rules:
+            for hit in rule.on_backend(case):
+                self._take(hit, rollup, findings)
+        if findings:
+            self.note(findings)
+        return findings
+
+    def account(self, verdict: Verdict, case: BackendCase | None) -> list[Finding]:
+        """Show what the account of the backend says to the rules about it."""
+        findings: list[Finding] = []
+        for rule, rollup in self._backend_rules:
+            for hit in rule.on_account(verdict, case):
+                self._take(hit, rollup, findings)
+        if findings:
+            self.note(findings)
+        return findings
 
     def pulse(self, pulse: Pulse) -> list[Finding]:
         """Show the feed itself to the rules that watch it.

@@ -7,6 +7,8 @@ audit event, which believes X-Forwarded-For; whether a secret's payload was give
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from kmwatch.core.audit import best_of, outcome_of
 from kmwatch.core.expected import AUDITED, Expected
 from kmwatch.core.model import AuditEvent, Evidence, Kind, Micros, Outcome, Witness
@@ -55,6 +57,12 @@ def audit_event(
     return _audited(records, slots, now, late=late)  # type: ignore[arg-type]  # the slots say what they are
 
 
+def taken(event: AuditEvent) -> AuditEvent:
+    """The event of a GET whose Accept header nobody shows, when the backend shows that it took the payload."""
+    flags = tuple(sorted({*event.flags, "legacy_read"} - {"accept_unknown"}))
+    return replace(event, kind=Kind.RETRIEVAL, flags=flags)
+
+
 def event_of_lines(records: list[AccessRecord], expected: Expected, now: Micros) -> AuditEvent:
     """Make the event of a request that only proxy and web server tell of: nobody knows who asked."""
     slots = 0
@@ -95,6 +103,9 @@ def _audited(records: list[AuditRecord], slots: int, now: Micros, *, late: bool)
         _SEEN,
         tuple(sorted(flags)) if flags else (),
         now,
+        None,
+        best.event_time,
+        best.observed_time if slots & _RESPONSE else 0,
     )
 
 

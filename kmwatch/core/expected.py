@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kmwatch.core.constraint import Range, inside, parse_address
 from kmwatch.core.model import SECOND, Micros, Witness
-from kmwatch.core.record import Slot
+from kmwatch.core.record import BEHIND, Slot
 
 _REMEMBERED = 4096
 AUDITED = Slot.CADF_REQUEST | Slot.CADF_RESPONSE
@@ -22,6 +22,8 @@ def witness_of(slot: int) -> Witness:
         return Witness.CADF
     if slot & (Slot.ACCESS | Slot.PROXY):
         return Witness.ACCESS_LOG if slot & Slot.ACCESS else Witness.PROXY_LOG
+    if slot >= BEHIND:
+        return Witness.HOST if slot == Slot.HOST else Witness.BACKEND
     return Witness.SERVICE_LOG
 
 

@@ -87,7 +87,8 @@ class Join:
         }
         self.next: Micros = _NEVER  # nothing is due before this
         self._expected = expected
-        self._limit = limit
+        self.limit = limit
+        self.settle = expected.settle
         self._tries: list[tuple[Micros, str]] = []  # a heap
         self.lingering: dict[str, OpenRequest] = {}  # told at last, and not in full
         self.number = 0  # of the latest line
@@ -139,14 +140,14 @@ class Join:
 
     def crowd(self, now: Micros, ready: Callable[[Ready], None]) -> None:
         """End the oldest of too many."""
-        for key in _oldest(self.open, self._limit):
+        for key in _oldest(self.open, self.limit):
             self.evicted += 1
             self._end(key, now, ready)
-        for key in _oldest(self.lingering, self._limit):
+        for key in _oldest(self.lingering, self.limit):
             self.evicted += 1
             self._drop(key)
         for lines in self.lines.values():
-            for number in _oldest(lines.waiting, self._limit):
+            for number in _oldest(lines.waiting, self.limit):
                 self.evicted += 1
                 self._end_line(lines, number, now, ready)
 

@@ -75,6 +75,8 @@ class Witness(Word):
     SERVICE_LOG = "service_log"
     ACCESS_LOG = "access_log"
     PROXY_LOG = "proxy_log"
+    BACKEND = "backend"
+    HOST = "host"
 
 
 class AddressSource(Word):
@@ -208,6 +210,8 @@ class AuditEvent(Struct, frozen=True, gc=False):
     flags: tuple[str, ...] = ()
     observed_time: Micros = 0  # its place among events: when the last thing that made it was known
     policy: str | None = None  # the rule that refused it, where the service log names it
+    began: Micros = 0  # when the Key Manager had it, as closely as the witnesses tell: from the first sign of it
+    ended: Micros = 0  # to its answer; 0 where no answer was seen
 
 
 class Rate(Struct, frozen=True, gc=False):
@@ -258,7 +262,8 @@ class Secret(Struct, frozen=True, gc=False):
     created: Micros | None = None
     expires: Micros | None = None
     acl: Acl | None = None  # None: not exported; a secret without ACL is open to its project
-    plugin: str | None = None  # what encrypts or keeps it, where that is one and the same for its project
+    plugin: str | None = None  # what encrypts or keeps it (kek_data.plugin_name, secret_store_metadata.plugin_name)
+    backend_path: str | None = None  # where that keeps it, if it tells: Vault's path
 
     @property
     def project_access(self) -> bool | None:
@@ -272,12 +277,12 @@ class Secret(Struct, frozen=True, gc=False):
 
 
 class Citation(Struct, frozen=True, gc=False):
-    """One request as a finding cites it."""
+    """One request as a finding cites it; or a record of a log behind the API, then with kind "host" or "backend"."""
 
     event_id: str
     event_time: Micros
-    kind: Kind
-    operation: str  # "GET /v1/secrets/<id>/payload": method (or "-") and normalised path
+    kind: str  # a Kind, "host" or "backend"; plain text once restored, so compare it by value
+    operation: str  # "GET /v1/secrets/<id>/payload": method (or "-") and normalised path; "openat <path>"
     status: int | None
     request_id: str | None
     user_id: str | None

@@ -16,12 +16,12 @@ from collections.abc import Iterable, Sequence
 from operator import itemgetter
 
 from kmwatch.core.model import Micros
-from kmwatch.core.record import AccessRecord, Sighting
+from kmwatch.core.record import AccessRecord, Witnessed
 from kmwatch.core.request import own_words
 
 # Its place in time, what settles ties whatever the order of arrival, its stream, a number, the record.
 # Plain tuples, because sorting them costs no call into Python.
-Waiting = tuple[Micros, str, int, str, int, Sighting]
+Waiting = tuple[Micros, str, int, str, int, Witnessed]
 
 _place = itemgetter(0)
 
@@ -39,7 +39,7 @@ class Order:
         self._taken = 0  # numbers below this were handed out by `take_fresh`
         self._sorted = True
 
-    def put(self, stream: str, records: Sequence[Sighting], seen: Micros, lateness: Micros) -> tuple[Micros, int]:
+    def put(self, stream: str, records: Sequence[Witnessed], seen: Micros, lateness: Micros) -> tuple[Micros, int]:
         """Take records of one stream, in their order there; they come out of a later `release`.
 
         Args:
@@ -103,6 +103,6 @@ class Order:
         self._number = self._taken = max((item[4] for item in self.waiting), default=0)
 
 
-def _tie(record: Sighting) -> str:
+def _tie(record: Witnessed) -> str:
     """Tells records without a join key apart that stand at the same time."""
     return own_words(record) if isinstance(record, AccessRecord) else repr(record)

@@ -21,6 +21,11 @@ class Slot:
     SERVICE_END: Final = 8  # "Processed request"
     ACCESS: Final = 16  # the web server's own request log
     PROXY: Final = 32
+    HOST: Final = 64  # what stands behind the API tells of no request, and so never joins one
+    BACKEND: Final = 128
+
+
+BEHIND: Final = Slot.HOST  # slots from here on are of logs behind the API
 
 
 class AuditRecord(Struct, frozen=True, gc=False, array_like=True, tag="audit"):
@@ -108,6 +113,99 @@ class AccessRecord(Struct, frozen=True, gc=False, array_like=True, tag="access")
     flags: tuple[str, ...] = ()
 
 
+class HostPath(Struct, frozen=True, gc=False, array_like=True):
+    """A file as an event of the host's audit log shows it (PATH): the name is what the process called it."""
+
+    name: str
+    inode: str | None  # with `dev` the file itself, whatever it is called
+    dev: str | None
+    nametype: str  # NORMAL, PARENT, CREATE, DELETE, UNKNOWN
+    item: int = 0  # its number in the event
+
+
+class Process(Struct, frozen=True, gc=False, array_like=True):
+    """Who did it, as the kernel says. Users are names where the log was enriched, else numbers."""
+
+    pid: str
+    ppid: str
+    uid: tuple[str, ...]  # number and, where it is known, name: either may be declared
+    euid: tuple[str, ...]
+    login: tuple[str, ...]  # of whoever logged in, kept through su and sudo; "unset" for a service
+    comm: str
+    exe: str
+    session: str | None = None
+
+
+class HostRecord(Struct, frozen=True, gc=False, array_like=True, tag="host"):
+    """A line of the host's audit log, or a whole event of it where the form keeps events together.
+
+    An event is all that carries the same host, time and serial number.
+    """
+
+    slot: int  # HOST
+    key: str  # host, time and serial number
+    observed_time: Micros  # when it happened: all of an event show the same
+    event_id: str  # "host:<time>:<serial>", as findings cite it
+    node: str | None  # the machine, where the line or an envelope names it
+    serial: int
+    types: tuple[str, ...]  # SYSCALL, PATH, CONFIG_CHANGE, ...
+    syscall: str | None = None  # by name; the number where neither the log nor we know one
+    success: bool | None = None
+    exit: str | None = None
+    flags_opened: int | None = None  # of open and openat: O_RDONLY and so on
+    from_cwd: bool = True  # a relative name begins in the working directory and not in some other open one
+    process: Process | None = None
+    cwd: str | None = None
+    paths: tuple[HostPath, ...] = ()
+    changes: tuple[str, ...] = ()  # what CONFIG_CHANGE says of the audit system itself
+    flags: tuple[str, ...] = ()
+
+
+class Deed(Word):
+    """What a client had the HSM or the store do, as far as it matters here."""
+
+    READ = "read"  # one payload decrypted, or handed out
+    WRITE = "write"  # one payload encrypted, or stored
+    DELETE = "delete"  # one payload removed, in the way the Key Manager does it
+    UNWRAP = "unwrap"  # a project's key loaded
+    LOGIN = "login"
+    EXTRACT = "extract"  # a key made readable or read out; or what the Key Manager never asks of its store to see more
+    CHANGE = "change"  # keys, policies, roles, tokens, mounts or the audit itself
+    OTHER = "other"
+
+
+class Result(Word):
+    """How it ended."""
+
+    OK = "ok"
+    EMPTY = "empty"  # there was nothing
+    REFUSED = "refused"  # wrong PIN, no right
+    FAILED = "failed"  # the backend could not
+    UNKNOWN = "unknown"  # the log shows no end
+
+
+class BackendRecord(Struct, frozen=True, gc=False, array_like=True, tag="backend"):
+    """A record of the HSM's or the store's own log: one operation, or one half of it."""
+
+    slot: int  # BACKEND
+    key: str  # of the record: the halves of an operation differ
+    observed_time: Micros
+    event_id: str  # "backend:<its own id>", as findings cite it
+    deed: Deed
+    result: Result
+    detail: str  # the operation as the backend calls it
+    half: str | None = None  # "request" or "response", where the log writes both
+    name: str | None = None  # of the client: a certificate's, a partition user's, a token's display name
+    role: str | None = None
+    host: str | None = None
+    address: str | None = None
+    connection: str | None = None  # tells the client's connections apart, where the log does
+    privileged: bool = False  # security officer, root
+    mount: str | None = None  # of a store, with its slash
+    path: str | None = None  # where in the store, or which key
+    flags: tuple[str, ...] = ()
+
+
 class Ignored(Word):
     """Why a well-formed record is not evidence of a Key Manager request."""
 
@@ -142,4 +240,5 @@ class Rejected(Struct, frozen=True, gc=False):
 
 
 Sighting = AuditRecord | ServiceRecord | AccessRecord  # one witness's word on one request
-Decoded = Sighting | Ignored | Rejected
+Witnessed = Sighting | HostRecord | BackendRecord  # and what the logs behind the API tell
+Decoded = Witnessed | Ignored | Rejected

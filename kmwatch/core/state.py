@@ -63,14 +63,14 @@ class Memory:
     def changes(self) -> list[Row]:
         """The rows that bring the stored state up to the engine's; call once for each commit."""
         rows = [*self._opens(), *self._lines(), *self._waits(), *self._closed()]
-        for keyed in self._engine.detector.states():
+        for keyed in self._engine.states():
             rows.extend(Row(keyed.name, key, value) for key, value in keyed.take_changes())
         rows.append(Row(_META, "engine", self._encoded_meta()))
         return rows
 
     def restore(self, rows: Iterable[Row]) -> None:
         """Bring a new engine to the stored state. Rows of one kind come in the order they were last written."""
-        keyed = {state.name: state for state in self._engine.detector.states()}
+        keyed = {state.name: state for state in self._engine.states()}
         opens: dict[str, OpenRequest] = {}
         lines: list[Line] = []
         waits: list[Waiting] = []

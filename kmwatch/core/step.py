@@ -7,21 +7,36 @@ findings, however the records were batched and in whatever order they arrived wi
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
 
 from msgspec import Struct, field
 
 from kmwatch.core.account import Account, Taken, Tally, count
+from kmwatch.core.backend.keys import Inventory
+from kmwatch.core.backend.ledger import Ledger, Said, Verdict
+from kmwatch.core.backend.watch import BackendWatch
 from kmwatch.core.detect import Detector, Judged
+from kmwatch.core.event import taken
 from kmwatch.core.feed import Feed
+from kmwatch.core.host.watch import HostWatch
 from kmwatch.core.join import Join, Joined, Ready
-from kmwatch.core.model import HOUR, MINUTE, Finding, Micros, Witness
+from kmwatch.core.keyed import Keyed
+from kmwatch.core.model import HOUR, MINUTE, SECOND, Finding, Micros, Witness
 from kmwatch.core.order import Order, Waiting
 from kmwatch.core.pulse import Expectation
-from kmwatch.core.record import AuditRecord, Decoded, Ignored, Rejected, Sighting
+from kmwatch.core.record import BEHIND, AuditRecord, BackendRecord, Decoded, HostRecord, Ignored, Rejected, Witnessed
+from kmwatch.core.rules.backed import BackendCase
 from kmwatch.core.watermark import Watermark
 
-_DUPLICATE, _UNWANTED = Joined.DUPLICATE, Joined.UNWANTED
+_WAITING, _DUPLICATE, _UNWANTED = Joined.WAITING, Joined.DUPLICATE, Joined.UNWANTED
+
+
+class BackendClock(Struct, frozen=True):
+    """How the clock and the delivery of the backend's log stand to the API's own."""
+
+    clock_error: Micros = SECOND // 10
+    delay: Micros = 0  # by how much its records may come later than the API's
 
 
 class Output(Struct):
@@ -38,7 +53,7 @@ class Engine:
     `take` the records of a batch, then `advance` once, then `work` until it says that nothing is left.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0917  (the stages, in their order)
         self,
         join: Join,
         order: Order,
@@ -46,8 +61,13 @@ class Engine:
         detector: Detector,
         account: Account,
         witnesses: Mapping[Witness, Expectation] | None = None,
+        backend: BackendClock = BackendClock(),  # noqa: B008  (frozen)
     ) -> None:
-        """Take the parts; `account` is the one the detector writes to, `witnesses` those that are not absent."""
+        """Take the parts.
+
+        `account` is the one the detector writes to, `witnesses` those that are not absent, `backend` how the clock of
+        the backend's log stands to the API's.
+        """
         self.join = join
         self.order = order
         self.watermark = watermark
@@ -55,6 +75,13 @@ class Engine:
         self.account = account
         self.feed = Feed()
         self._witnesses = dict(witnesses or {})
+        self._watched = not {Witness.HOST, Witness.BACKEND}.isdisjoint(self._witnesses)
+        declared = detector.declarations
+        self.host = HostWatch(declared.behind, join.limit)
+        inventory = Inventory(declared.secrets())
+        patience = join.settle + backend.delay + SECOND
+        ledger = Ledger(backend.clock_error, patience, join.limit, inventory)
+        self.backend = BackendWatch(declared.behind, inventory, ledger, join.limit)
         self._due: list[Waiting] = []
         self._at = 0  # how much of what is due is done
         self._now: Micros = order.frontier
@@ -78,7 +105,7 @@ class Engine:
         account, watermark = self.account.stream(stream), self.watermark
         account.consumed += len(decoded)
         rejected: list[tuple[int, Rejected]] = []
-        records: Sequence[Sighting] = decoded  # type: ignore[assignment]  # unless the next lines find others
+        records: Sequence[Witnessed] = decoded  # type: ignore[assignment]  # unless the next lines find others
         seen = watermark.seen.get(stream)
         if not all(type(record) is AuditRecord for record in decoded):
             records, reached = [], seen
@@ -138,6 +165,7 @@ class Engine:
         out, _ = self.work(len(self._due))
         now = max(self._now, self.order.frontier)
         self.join.flush(now, self._ready)
+        self._behind_due(max(now + 1, self.backend.end()))
         if now > 0:
             self._pulse(now + MINUTE)
         out.findings += self.detector.flush()
@@ -145,7 +173,7 @@ class Engine:
 
     def _run(self, due: Sequence[Waiting]) -> None:
         """Join a slice. Written for speed: all of this loop happens for every record."""
-        join, ready = self.join, self._ready
+        join, ready, watched = self.join, self._ready, self._watched
         add, due_until = join.add, join.due
         now, feed, heard = self._now, self.feed, self.feed.heard
         minute, taken = feed.next_minute, dict[Taken, int]()
@@ -158,10 +186,16 @@ class Engine:
                 now = at
                 if at >= join.next:
                     due_until(at, ready)
+                if watched and (at >= self.host.gather.next or at >= self.backend.next):
+                    self._behind_due(at)
             heard[slot] = now
             if record.flags:
                 feed.skew(stream, record.flags)
-            became = stream, slot, add(tie if record.key else "", record, stream, now, ready)
+            if slot < BEHIND:
+                what = add(tie if record.key else "", record, stream, now, ready)  # type: ignore[arg-type]
+            else:
+                what = self._behind(record, stream, now)
+            became = stream, slot, what
             taken[became] = taken.get(became, 0) + 1
         self._now = now
         self._settle(taken)
@@ -185,6 +219,7 @@ class Engine:
                 self._pulse(now)
             self._now = now
             self.join.due(now, self._ready)
+            self._behind_due(now)
         self.join.crowd(self._now, self._ready)
         if self._now > 0:
             self._out.findings += self.detector.tick(self._now)
@@ -193,7 +228,49 @@ class Engine:
         """Show the rules that watch the feed every whole minute up to `now`, after the events before it."""
         for minute in self.feed.due(now):
             self.join.due(minute - 1, self._ready)
+            self._behind_due(minute - 1)
             self._out.findings += self.detector.pulse(self.feed.pulse(minute, self._witnesses))
+
+    def _behind(self, record: Witnessed, stream: str, now: Micros) -> Joined:
+        """Take a record of a log behind the API: it tells of no request, and joins none."""
+        if isinstance(record, HostRecord) and Witness.HOST in self._witnesses:
+            return _WAITING if self.host.add(record, stream, now) else _DUPLICATE
+        if isinstance(record, BackendRecord) and Witness.BACKEND in self._witnesses:
+            fresh, case, streams = self.backend.add(record, stream, now)
+            self._operation(case, streams)
+            return _WAITING if fresh else _DUPLICATE
+        return _UNWANTED
+
+    def _behind_due(self, now: Micros) -> None:
+        """Show what time has passed, of the logs behind the API, to the rules; the join is at this time already."""
+        for case, streams in self.host.due(now):
+            self._book(streams)
+            count(self.account.behind, Witness.HOST)
+            self._out.findings += self.detector.host(case)
+        for done, verdict, streams in self.backend.due(now):
+            self._operation(done, streams)
+            if verdict is not None:
+                self._verdict(verdict)
+
+    def _operation(self, case: BackendCase | None, streams: Sequence[str]) -> None:
+        self._book(streams)
+        if case is not None:
+            count(self.account.behind, Witness.BACKEND)
+            self._out.findings += self.detector.backend(case)
+
+    def _verdict(self, verdict: Verdict) -> None:
+        """Say what the account of the backend says; a payload that a request took is told as a read of it."""
+        case = None if verdict.record is None else self.backend.case_of(verdict.record)
+        self._out.findings += self.detector.account(verdict, case)
+        if verdict.said is Said.SETTLED:
+            (event,) = verdict.requests
+            judged, findings = self.detector.observe(taken(event), event, again=True)
+            self._out.judged.append(judged)
+            self._out.findings += findings
+
+    def _book(self, streams: Sequence[str]) -> None:
+        for stream in streams:
+            self.account.streams[stream].joined += 1
 
     def _moment(self, reached: Micros | None, stamp: Micros | None) -> Micros:
         """About when a record that cannot be read was written: its transport's word, unless that is absurd."""
@@ -214,8 +291,18 @@ class Engine:
         if findings:
             out.findings += findings
         self.account.events_evaluated += not told.again
+        if self._watched and Witness.BACKEND in self._witnesses:
+            self.backend.hear(told.event)
+
+    def states(self) -> Iterable[Keyed[Any]]:
+        """All memory that is kept by key, for commit and restore."""
+        yield from self.host.states()
+        yield from self.backend.states()
+        yield from self.detector.states()
 
     def restored(self) -> None:
         """Its parts have been brought to the state of the last commit."""
         self._now = self.order.frontier
+        self.host.restored()
+        self.backend.restored()
         self.detector.restored()

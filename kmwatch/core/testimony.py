@@ -8,6 +8,7 @@ from typing import TypeVar
 from kmwatch.core.audit import best_of, outcome_for, outcome_of
 from kmwatch.core.expected import AUDITED, SLOTS, Expected
 from kmwatch.core.model import (
+    SECOND,
     AddressSource,
     AuditEvent,
     Evidence,
@@ -27,6 +28,7 @@ from kmwatch.core.way import Way, way
 _NOT_ALLOWED, _UNAUTHENTICATED = 405, 401
 _JSON = frozenset({"", "application/json", "*/*"})  # Accept headers for which SecretController.on_get shows metadata
 _UNAUDITED = frozenset({"/", "/healthcheck"})  # answered outside the pipeline that holds the audit middleware
+_LIKELY: Micros = SECOND  # a request that only the service log tells of began about this long before
 _MISSING = {
     Witness.SERVICE_LOG: Flag.SERVICE_LOG_MISSING,
     Witness.ACCESS_LOG: Flag.ACCESS_LOG_MISSING,
@@ -108,6 +110,7 @@ class Testimony:
             tuple(sorted(flags)),
             now,
             self._policy(),
+            *self._span(),
         )
 
     def _outcome(self) -> tuple[int | None, Outcome, Failure | None]:
@@ -266,6 +269,21 @@ class Testimony:
             return self._service.observed_time
         first = self._audit or self._proxy or self._access
         return first.event_time if first is not None else 0
+
+    def _span(self) -> tuple[Micros, Micros]:
+        """From the first sign that the Key Manager had the request to its answer; 0 where none was seen."""
+        audit, service = self._audit, self._end or self._service
+        begins = [audit.event_time] if audit is not None else []
+        ends = [audit.observed_time] if audit is not None and audit.slot & Slot.CADF_RESPONSE else []
+        if self._end is not None:
+            ends.append(self._end.observed_time)
+        for line in (self._proxy, self._access):
+            if line is not None and not self._ambiguous and not begins:
+                begins.append(line.began - line.precision)
+                ends.append(line.ended + line.precision)
+        if not begins and service is not None:
+            begins.append(service.observed_time - _LIKELY)
+        return min(begins, default=0), max(ends, default=0)
 
     def _evidence(self, *, contradicted: bool) -> Evidence:
         if contradicted:

@@ -45,7 +45,9 @@ class Row(Struct, gc=False):
     acl: RowAcl | None = None
     project_access: bool | int | None = None  # the same ACL in a table's columns
     acl_users: tuple[str, ...] | None = ()
-    plugin_name: str | None = None
+    crypto_plugin: str | None = None  # kek_data.plugin_name, which is nearer than
+    plugin_name: str | None = None  # secret_store_metadata.plugin_name
+    backend_path: str | None = None
 
 
 def secret_of(row: Row) -> Secret:
@@ -69,7 +71,8 @@ def secret_of(row: Row) -> Secret:
         _time("created_at", row.created_at),
         _time("expiration", row.expiration),
         _acl(row),
-        row.plugin_name,
+        row.crypto_plugin or row.plugin_name,
+        row.backend_path,
     )
 
 

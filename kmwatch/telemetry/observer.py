@@ -148,5 +148,5 @@ def _rejected(account: Account) -> Counter[str]:
 def evictions(engine: Engine) -> dict[str, int]:
     """How much analytic state had to make room, by kind, since this engine began."""
     out = {"join": engine.join.evicted, "order": engine.order.evicted}
-    out |= {keyed.name: keyed.evicted for keyed in engine.detector.states()}
+    out |= {keyed.name: keyed.evicted for keyed in engine.states()}
     return out

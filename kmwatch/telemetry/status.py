@@ -57,6 +57,7 @@ class Totals(Struct):
     events: Events
     findings: Hits
     sinks: dict[str, SinkAccount] = field(default_factory=dict)
+    behind: dict[str, int] = field(default_factory=dict)  # events of the host, operations of the backend: evaluated
     balanced: bool = True
 
 
@@ -79,7 +80,7 @@ def totals(engine: Engine, sinks: Mapping[str, SinkAccount] | None = None) -> To
         and events.balances()
         and all(sink.routed == sink.delivered + sink.pending + sink.dead + sink.forgotten for sink in sinks.values())
     )
-    return Totals(sums, streams, events, hits, sinks, balanced)
+    return Totals(sums, streams, events, hits, sinks, dict(sorted(account.behind.items())), balanced)
 
 
 def waiting_streams(engine: Engine) -> Iterator[str]:
@@ -88,6 +89,8 @@ def waiting_streams(engine: Engine) -> Iterator[str]:
         yield item[3]
     for request in engine.join.open.values():
         yield from request.streams
+    yield from engine.host.gather.streams()
+    yield from engine.backend.streams()
     for lines in engine.join.lines.values():
         for line in lines.waiting.values():
             yield line.stream

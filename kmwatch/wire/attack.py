@@ -22,6 +22,8 @@ class Technique(NamedTuple):
 
 
 TECHNIQUES: dict[str, Technique] = {
+    "T1005": Technique("Data from Local System", None, "TA0009", "Collection"),
+    "T1078": Technique("Valid Accounts", None, "TA0001", "Initial Access"),
     "T1078.004": Technique("Cloud Accounts", "Valid Accounts", "TA0001", "Initial Access"),
     "T1090.003": Technique("Multi-hop Proxy", "Proxy", "TA0011", "Command and Control"),
     "T1098": Technique("Account Manipulation", None, "TA0003", "Persistence"),
@@ -29,6 +31,13 @@ TECHNIQUES: dict[str, Technique] = {
     "T1119": Technique("Automated Collection", None, "TA0009", "Collection"),
     "T1199": Technique("Trusted Relationship", None, "TA0001", "Initial Access"),
     "T1485": Technique("Data Destruction", None, "TA0040", "Impact"),
+    "T1222.002": Technique(
+        "Linux and Mac File and Directory Permissions Modification",
+        "File and Directory Permissions Modification",
+        "TA0005",
+        "Defense Evasion",
+    ),
+    "T1552.004": Technique("Private Keys", "Unsecured Credentials", "TA0006", "Credential Access"),
     "T1489": Technique("Service Stop", None, "TA0040", "Impact"),
     "T1499": Technique("Endpoint Denial of Service", None, "TA0040", "Impact"),
     "T1548.005": Technique(
@@ -46,8 +55,14 @@ TECHNIQUES: dict[str, Technique] = {
     "T1562.008": Technique(
         "Disable or Modify Cloud Logs", "Impair Defenses", "TA0005", "Defense Evasion", "18"
     ),  # its successor in version 19 is T1685.002
+    "T1562.012": Technique(
+        "Disable or Modify Linux Audit System", "Impair Defenses", "TA0005", "Defense Evasion", "18"
+    ),  # its successor in version 19 is T1685.004
     "T1565.001": Technique("Stored Data Manipulation", "Data Manipulation", "TA0040", "Impact"),
     "T1580": Technique("Cloud Infrastructure Discovery", None, "TA0007", "Discovery"),
     "T1685": Technique("Disable or Modify Tools", None, "TA0112", "Defense Impairment"),
     "T1685.002": Technique("Disable or Modify Cloud Log", "Disable or Modify Tools", "TA0112", "Defense Impairment"),
+    "T1685.004": Technique(
+        "Disable or Modify Linux Audit System Log", "Disable or Modify Tools", "TA0112", "Defense Impairment"
+    ),
 }

@@ -16,16 +16,26 @@ from msgspec import Struct
 
 from kmwatch.core.model import Micros
 from kmwatch.core.record import Decoded, Ignored, Rejected, RejectReason, Slot
-from kmwatch.wire import cadf, combined, haproxy, oslo_json, oslo_text, uwsgi
+from kmwatch.wire import auditd, cadf, combined, haproxy, hsm, laurel, oslo_json, oslo_text, uwsgi, vault
 from kmwatch.wire.cadf import MAX_BYTES
 from kmwatch.wire.envelope import DEPTH, Kind, peel
 from kmwatch.wire.framing import peel as unframe
 from kmwatch.wire.haproxy import Captures
+from kmwatch.wire.hsm import Mapping
 
 _TextDecoder = Callable[[str, tzinfo, str | None], Decoded | None]  # line, zone, host; None: of another form
 _JsonDecoder = Callable[[bytes, tzinfo, Micros | None], Decoded]  # value, zone, stamp of the transport
+_BehindDecoder = Callable[[bytes, str | None], Decoded]  # of logs behind the API: value, host
 _NOTIFICATION = b'{"oslo.'  # how oslo.messaging begins every message: the hot path
-_JSON_FORMS: Final = {"cadf": Kind.CADF, "oslo_json": Kind.OSLO_JSON, "kolla": Kind.KOLLA}
+_JSON_FORMS: Final = {
+    "cadf": Kind.CADF,
+    "oslo_json": Kind.OSLO_JSON,
+    "kolla": Kind.KOLLA,
+    "laurel": Kind.LAUREL,
+    "vault": Kind.VAULT,
+    "pkcs11": Kind.PKCS11,
+    "hsm": Kind.OTHER,
+}
 
 # What a program prints below a line of its log: tracebacks, and the rest of a message with line ends in it.
 _continues = re.compile(
@@ -43,6 +53,7 @@ class Options(Struct, frozen=True):
     form: str | None = None  # one of FORMS; None: the record tells
     zone: tzinfo = UTC  # of stamps that name none
     captures: Captures = Captures()  # of HAProxy
+    hsm: Mapping | None = None  # what the fields of an HSM's records mean, where no form of ours tells
 
 
 def _as_access(line: str, zone: tzinfo, host: str | None) -> Decoded | None:
@@ -58,10 +69,17 @@ _TEXT_FORMS: Final[dict[str, _TextDecoder]] = {
     "haproxy": lambda line, zone, host: haproxy.decode(line, zone, host=host),
     "combined": _as_access,
     "combined_proxy": _as_proxy,
+    "auditd": auditd.decode,
+    "cloudhsm": hsm.cloudhsm,
 }
 _JSON_DECODERS: Final[dict[Kind, _JsonDecoder]] = {
     Kind.OSLO_JSON: oslo_json.decode,
     Kind.KOLLA: oslo_json.decode_parsed,
+}
+_BEHIND: Final[dict[Kind, _BehindDecoder]] = {
+    Kind.LAUREL: laurel.decode,
+    Kind.VAULT: vault.decode,
+    Kind.PKCS11: lambda value, _: hsm.decode(value, hsm.PKCS11),
 }
 _SERVICE = "oslo_text"  # the service's own log; tried first, for it has the most lines
 FORMS: Final = (*_JSON_FORMS, _SERVICE, *_TEXT_FORMS)
@@ -111,12 +129,18 @@ class Reader:
         if kind is Kind.BROKEN and self._form not in _JSON_FORMS:  # uWSGI with memory-report begins with a brace
             found = self._line(value.decode("utf-8", "replace"), stamp, 0, host)
             return Rejected(RejectReason.NOT_JSON, "begins as JSON, and is none") if _unknown(found) else found
-        return self._json(kind, inner, value, stamp)
+        return self._json(kind, inner, value, stamp, host)
 
-    def _json(self, kind: Kind, mended: bytes | str, value: bytes, stamp: Micros | None) -> Decoded:
+    def _json(self, kind: Kind, mended: bytes | str, value: bytes, stamp: Micros | None, host: str | None) -> Decoded:
         form = self._form
         if form == "cadf" or (form is None and kind is Kind.CADF):
             return cadf.decode(value, stamp)
+        behind = _BEHIND.get(kind)
+        if behind is not None and not isinstance(mended, str) and (form is None or _JSON_FORMS.get(form) is kind):
+            return behind(mended, host)
+        mapped = self._options.hsm
+        if kind is Kind.OTHER and mapped is not None and form in (None, "hsm") and isinstance(mended, bytes):
+            return hsm.decode(mended, mapped)
         decode = _JSON_DECODERS.get(kind)
         if decode is None or isinstance(mended, str) or (form is not None and _JSON_FORMS.get(form) is not kind):
             return Rejected(RejectReason.UNKNOWN_FORM, _unknown_to(form, "JSON"))

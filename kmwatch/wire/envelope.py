@@ -7,6 +7,7 @@ A shipper's object holds the line as one string among fields of its own. Records
 from __future__ import annotations
 
 import json
+import re
 
 import msgspec
 from msgspec import Struct
@@ -23,6 +24,9 @@ class Kind(Word):
     CADF = "cadf"
     OSLO_JSON = "oslo_json"
     KOLLA = "kolla"
+    LAUREL = "laurel"
+    VAULT = "vault"
+    PKCS11 = "pkcs11"
     OTHER = "other"
     BROKEN = "broken"  # not even lenient readers take it for a JSON object
 
@@ -44,6 +48,11 @@ class _Object(Struct, gc=False):
     text: msgspec.Raw = msgspec.field(default=_ABSENT, name="Payload")  # kolla-ansible's fluentd
     module: msgspec.Raw = msgspec.field(default=_ABSENT, name="python_module")
     app: msgspec.Raw = msgspec.field(default=_ABSENT, name="App")  # of uWSGI, by kolla-ansible's fluentd
+    event: msgspec.Raw = msgspec.field(default=_ABSENT, name="ID")  # laurel
+    request: msgspec.Raw = _ABSENT  # Vault's audit device
+    time: msgspec.Raw = _ABSENT
+    function: msgspec.Raw = _ABSENT  # a shim in front of a PKCS#11 token
+    answer: msgspec.Raw = msgspec.field(default=_ABSENT, name="rv")
     host: msgspec.Raw = _ABSENT  # rsyslog; an object with a name in Filebeat's
     hostname: msgspec.Raw = _ABSENT
     machine: msgspec.Raw = msgspec.field(default=_ABSENT, name="Hostname")  # kolla-ansible's fluentd
@@ -78,6 +87,7 @@ _object = msgspec.json.Decoder(_Object).decode
 _host = msgspec.json.Decoder(str | _Host | None).decode
 _request = msgspec.json.Decoder(_Request).decode
 _text = msgspec.json.Decoder(str).decode
+_audited = re.compile(rb'"[0-9]{1,11}\.[0-9]{3}:[0-9]{1,20}"').fullmatch
 _UNREADABLE = (msgspec.DecodeError, UnicodeError, RecursionError)
 
 
@@ -108,10 +118,13 @@ def mended(value: bytes) -> bytes:
     return json.dumps(readable, ensure_ascii=False).encode("utf-8", "replace")
 
 
-def _peeled(value: bytes) -> tuple[Kind, bytes | str, str | None]:
+def _peeled(value: bytes) -> tuple[Kind, bytes | str, str | None]:  # noqa: PLR0911  (a list of kinds)
     found = _object(value)  # every field that is missing is the one object _ABSENT
     if found.oslo is not _ABSENT or found.event_type is not _ABSENT:
         return Kind.CADF, value, None
+    behind = _behind(found)
+    if behind is not None:
+        return behind, value, None
     if found.levelname is not _ABSENT or found.asctime is not _ABSENT or found.funcname is not _ABSENT:
         return Kind.OSLO_JSON, value, None
     if found.module is not _ABSENT:
@@ -131,6 +144,17 @@ def _rejoined(value: bytes) -> str | None:
         return _request(value).line()
     except msgspec.ValidationError:
         return None
+
+
+def _behind(found: _Object) -> Kind | None:
+    """A record of a log behind the API."""
+    if found.event is not _ABSENT and _audited(bytes(found.event)):
+        return Kind.LAUREL
+    if found.time is _ABSENT:
+        return None
+    if found.request is not _ABSENT and bytes(found.request)[:1] == b"{":
+        return Kind.VAULT
+    return Kind.PKCS11 if found.function is not _ABSENT and found.answer is not _ABSENT else None
 
 
 def _inner(held: bytes) -> bytes | str:

@@ -41,6 +41,7 @@ from kmwatch.wire.shrink import LEVELS, Cut, map_text, shrink
 _PROFILES = ("security_control",)
 _PRODUCT = m.Product(name=PRODUCT, vendor_name=VENDOR, version=VERSION)
 _HTTP_METHODS = frozenset(("OPTIONS", "GET", "HEAD", "POST", "PUT", "DELETE", "TRACE", "CONNECT", "PATCH"))
+_BEHIND = frozenset(("host", "backend"))  # kinds of citations that are no API requests
 _MILLI = 1000  # microseconds
 _encoder = msgspec.json.Encoder()
 
@@ -183,7 +184,9 @@ def _evidence(c: Citation) -> m.Evidence:
         ),
         actor=_actor(c),
         src_endpoint=_endpoint(c.address, is_ip=is_ip),
-        http_request=m.HttpRequest(
+        http_request=None
+        if c.kind in _BEHIND
+        else m.HttpRequest(
             http_method=method if method in _HTTP_METHODS else None,
             url=m.Url(path=path),
             user_agent=c.agent,

@@ -142,8 +142,8 @@ class Evidence(_Object, frozen=True):
     uid: str  # the event id
     name: str  # the event's kind
     api: Api
-    http_request: HttpRequest
     data: EvidenceData
+    http_request: HttpRequest | None = None  # none for a record of a log behind the API
     actor: Actor | None = None
     src_endpoint: Endpoint | None = None
     resources: tuple[Resource, ...] = ()

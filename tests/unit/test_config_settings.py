@@ -33,7 +33,7 @@ KINDS = ", ".join(SINK_KINDS)
 RULE_LIST = ", ".join(RULES)
 TOP = (
     "sources, witnesses, callers, identities, inventory, store, sinks, detections, learning, silences,"
-    " proxies, proxy_log, network, http, timing, limits, ledger, log"
+    " proxies, proxy_log, backend_log, network, http, timing, limits, ledger, log"
 )
 
 

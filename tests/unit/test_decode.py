@@ -121,7 +121,6 @@ def test_envelopes_beyond_three_are_refused() -> None:
         b"a line of some log",
         b'{"request_id": "req-1"}',
         b'{"class_uid": 2004, "message": "An unexplained read", "metadata": {"uid": "x"}}',
-        b"type=SYSCALL msg=audit(1795477919.482:31): arch=c000003e",
         b"x " + HAPROXY,
         b"> " + UWSGI,
     ],

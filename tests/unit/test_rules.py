@@ -298,7 +298,7 @@ def test_rule_ids_are_unique_and_state_of_one_name_is_one_and_the_same() -> None
     rules = [rule for rule, _ in build({}, 10, declared(), Surroundings())]
     states = {id(state): state.name for rule in rules for state in rule.states()}
     assert len(set(states.values())) == len(states)
-    assert len({meta.id for meta in CATALOGUE}) == len(CATALOGUE) == 36
+    assert len({meta.id for meta in CATALOGUE}) == len(CATALOGUE) == 46
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ class ListThenRead:
         cited = self._chains.follow(case.caller, secret, case.citation)
         if not cited:
             return ()
-        reads = [c for c in cited if c.kind is Kind.RETRIEVAL]
+        reads = [c for c in cited if c.kind == Kind.RETRIEVAL]
         message = f"{person(event)} listed the secrets and then read at least {len(reads)} of them"
         return (Hit(case.caller, cited, message, match, "sequence"),)
 

@@ -1,0 +1,1 @@
+"""What the HSM or the store behind the Key Manager served, held against what the API asked for."""
