@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 import structlog
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from kmwatch import __version__, assembly, outlets
 from kmwatch.clock import Clock
@@ -29,7 +29,7 @@ from kmwatch.delivery import Delivery, State
 from kmwatch.inventory.rows import InventoryError
 from kmwatch.pipeline import Pipeline
 from kmwatch.ports import ConfigurationError as RefusedError
-from kmwatch.ports import SourceError, StateError, StoreError, UndeliveredError
+from kmwatch.ports import Fenced, SinkAccount, SourceError, Standing, StateError, StoreError, UndeliveredError
 from kmwatch.sources.positions import partition_of
 from kmwatch.telemetry.deliveries import DeliveryTelemetry
 from kmwatch.telemetry.heartbeat import beats, report
@@ -62,6 +62,10 @@ class Status(Struct):
 
     version: str
     active: bool
+    role: str  # active or standby
+    epoch: int  # of the active instance
+    since: str | None  # when that epoch began
+    active_instance: str | None  # host:pid of the one that has it, where the store tells
     declarations: str  # digest of caller map, identities and inventory
     event_time: str | None  # how far event time has got
     witnesses: dict[str, str | None]  # event time of the latest record of each that is expected or heard
@@ -81,6 +85,10 @@ def settle_memory() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
+
+
+def _time(seconds: float | None) -> str | None:
+    return None if seconds is None else iso(int(seconds * 1e6))
 
 
 class App:
@@ -121,6 +129,7 @@ class App:
             committed=self._delivery.notify,
             notices=self._selfwatch.notices,
         )
+        self._accounts: dict[str, SinkAccount] = {}  # as last seen
         self._http = HttpServer(self.metrics, self.readiness, self.status)
         self._stopping = asyncio.Event()
         self._marks = outlets.marks(settings)
@@ -155,7 +164,8 @@ class App:
         self._delivery.start()
         try:
             await self._pipeline.run()
-            await self._deliver_all()
+            with suppress(Fenced):  # then another instance delivers
+                await self._deliver_all()
             if ended is not None and not self._stopping.is_set():
                 await ended()
         finally:
@@ -183,7 +193,7 @@ class App:
 
     async def readiness(self) -> Readiness:
         """Ready: reading, store usable, and no required sink in trouble."""
-        problems = [] if self._pipeline.active else ["not reading: standing by, or waiting for partitions"]
+        standing, problems = self._standing(), list[str]()
         required = {sink.name for sink in self._loaded.settings.sinks if sink.required}
         problems += [
             f"sink {state.sink}: {state.state}: {state.last_error}"
@@ -195,11 +205,15 @@ class App:
             await self._store.accounts()
         except (StoreError, StateError) as error:
             problems.append(str(error))
-        return Readiness(not problems, tuple(problems))
+        warm = self._pipeline.standing_by and not problems
+        if not self._pipeline.active:
+            who = f": {standing.owner} is active" if standing.owner else ""
+            problems.insert(0, f"not reading: standing by, or waiting for partitions{who}")
+        return Readiness(not problems, tuple(problems), warm, standing.role, standing.epoch, _time(standing.since))
 
     async def status(self) -> Status:
         """The account and the state of every part; brings the gauges up to date on the way."""
-        engine, accounts = self._pipeline.engine, await self._store.accounts()
+        engine, accounts, standing = self._pipeline.engine, await self._last_accounts(), self._standing()
         metrics, lag = self.metrics, dict(self._source.lag())
         for name, account in accounts.items():
             metrics.outbox_pending.labels(name).set(account.pending)
@@ -210,11 +224,16 @@ class App:
         for stream, behind in lag.items():
             part = partition_of(stream)
             metrics.lag.labels(part.topic, str(part.partition)).set(behind)
-        metrics.active.set(self._pipeline.active)
+        metrics.active.set(standing.active)
+        metrics.epoch.set(standing.epoch)
         reached, witnesses = engine.watermark.value, self._witnesses(engine)
         return Status(
             __version__,
-            self._pipeline.active,
+            standing.active,
+            standing.role,
+            standing.epoch,
+            _time(standing.since),
+            standing.owner,
             self._loaded.declarations.digest,
             None if reached is None else iso(reached),
             {witness: None if at is None else iso(at) for witness, at in witnesses.items()},
@@ -224,6 +243,17 @@ class App:
             [SinkStatus(s.sink, s.state, s.attempts, s.last_error) for s in self._delivery.states()],
             totals(engine, accounts),
         )
+
+    async def _last_accounts(self) -> dict[str, SinkAccount]:
+        """As the store has them; while it cannot be asked, as they were: an outage is when /status is looked at."""
+        with suppress(StoreError):
+            self._accounts = await self._store.accounts()
+        return self._accounts
+
+    def _standing(self) -> Standing:
+        """The store's word on who is active; whoever does not read is not, whatever it has claimed."""
+        standing = self._store.standing()
+        return structs.replace(standing, active=standing.active and self._pipeline.active)
 
     def _engine(self) -> Engine:
         return assembly.engine(self._loaded.settings, self._loaded.declarations)
@@ -236,6 +266,7 @@ class App:
         """
         while self._store.backlog() > 0 and not self._stopping.is_set():
             await asyncio.sleep(_BACKLOG_LOOK)
+            self._store.check()
             paused = {state.sink: state.last_error for state in self._delivery.states() if state.state is State.PAUSED}
             if paused:
                 accounts = await self._store.accounts()
@@ -332,7 +363,7 @@ class App:
     async def _heartbeat(self) -> Health:
         engine, ready = self._pipeline.engine, await self.readiness()
         found = report(
-            totals(engine, await self._store.accounts()),
+            totals(engine, await self._last_accounts()),
             lag=self._source.lag(),
             last_event=engine.watermark.value,
             witnesses=self._witnesses(engine),
@@ -350,6 +381,8 @@ class App:
                 if self._clock.monotonic() - pruned >= _PRUNE_SECONDS:
                     pruned = self._clock.monotonic()
                     await self._store.prune(self._clock.now() - RETENTION_SECONDS)
+                    now = int(self._clock.now() * SECOND)
+                    await self._store.prune_reads(now - self._loaded.settings.ledger.retention)
             except StoreError as error:
                 log.warning("store_failed", error=str(error))
             except StateError as error:

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Mapping, Sequence
 from datetime import UTC
 from hashlib import blake2b
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from kmwatch.clock import Clock
@@ -14,6 +15,7 @@ from kmwatch.config.maps import after
 from kmwatch.config.settings import Settings
 from kmwatch.config.silences import Silence as SilenceSettings
 from kmwatch.config.sources import Form, Kafka
+from kmwatch.config.stores import Postgres
 from kmwatch.core.account import Account
 from kmwatch.core.constraint import ranges
 from kmwatch.core.declaration import Declarations
@@ -21,7 +23,7 @@ from kmwatch.core.declared import declared
 from kmwatch.core.detect import Detector
 from kmwatch.core.expected import SLOTS, Expected
 from kmwatch.core.join import Join
-from kmwatch.core.model import Mode, Severity, Witness
+from kmwatch.core.model import SECOND, Mode, Severity, Witness
 from kmwatch.core.order import Order
 from kmwatch.core.pulse import Expectation
 from kmwatch.core.rules.base import Settings as RuleSettings
@@ -32,13 +34,18 @@ from kmwatch.core.step import Engine
 from kmwatch.core.watermark import Watermark
 from kmwatch.kafka.security import arguments
 from kmwatch.pipeline import Bounds, Router, Wants
-from kmwatch.ports import Decode, Source, SourceError
+from kmwatch.ports import Decode, History, Source, SourceError, Store, StoreError
+from kmwatch.sources.elected import ElectedKafkaSource
 from kmwatch.sources.file import FileSource
 from kmwatch.sources.kafka import KafkaSource
 from kmwatch.sources.merged import MergedSource
+from kmwatch.store.history import SqliteHistory
 from kmwatch.store.sqlite import SqliteStore
 from kmwatch.wire.decode import Options, Reader
 from kmwatch.wire.haproxy import Captures
+
+if TYPE_CHECKING:
+    from kmwatch.store.postgres.connection import Target
 
 _WAITING_MAX = 200_000  # events held back for their order; a partition that stalls must not fill the memory
 
@@ -153,20 +160,45 @@ def bounds(settings: Settings) -> Bounds:
     return Bounds(settings.limits.outbox, settings.limits.outbox_bytes)
 
 
-def store(settings: Settings, clock: Clock) -> SqliteStore:
+def store(settings: Settings, clock: Clock) -> Store:
     """The configured store; raises StoreError."""
     owner = f"{socket.gethostname()}:{os.getpid()}"
     names = {sink.name for sink in settings.sinks}
-    return SqliteStore(settings.store.sqlite.path, owner, clock.now, sinks=names)
+    if settings.store.postgres is not None:
+        from kmwatch.store.postgres.store import PostgresStore  # noqa: PLC0415  (libpq is for those who use it)
+
+        given = settings.store.postgres
+        return PostgresStore(target(given), owner, clock.now, sinks=names, lease=given.lease / SECOND)
+    if settings.store.sqlite is None:
+        raise ValueError(settings.store)  # the settings hold exactly one kind
+    return SqliteStore(settings.store.sqlite.path, owner, clock.now, sinks=names, reads_kept=settings.ledger.rows)
+
+
+def history(settings: Settings) -> History:
+    """What the configured store has kept; raises StoreError."""
+    if settings.store.sqlite is None:
+        raise StoreError("the ledger of a PostgreSQL store cannot be asked yet")
+    return SqliteHistory(settings.store.sqlite.path)
+
+
+def target(given: Postgres, *, url: str | None = None) -> Target:
+    """Where a PostgreSQL store is, and as whom to speak to it: another role brings a password of its own."""
+    from kmwatch.store.postgres.connection import Target  # noqa: PLC0415
+
+    password = None if given.password is None else given.password.get_secret_value()
+    if url is not None:
+        password = None
+    return Target(url or given.url, given.schema_name, password, given.tls, given.ca, given.cert, given.key)
 
 
 def source(settings: Settings, clock: Clock, *, accept_gap: bool = False) -> Source:
     """The configured sources as one."""
+    elected = settings.store.postgres is not None
     parts: list[Source] = []
     for given in settings.sources:
         decode = reader(settings, given.form, given.zone).decode
         if given.kafka is not None:
-            parts.append(_kafka(given.kafka, clock, decode, accept_gap=accept_gap))
+            parts.append(_kafka(given.kafka, clock, decode, accept_gap=accept_gap, elected=elected))
         elif given.file is not None:
             parts.append(FileSource(given.file.paths, clock=clock, follow=given.file.follow, decode=decode))
     return parts[0] if len(parts) == 1 else MergedSource(parts)
@@ -188,12 +220,14 @@ def reader(settings: Settings, form: Form | None, zone: str) -> Reader:
     return Reader(Options(form, UTC if zone == "UTC" else ZoneInfo(zone), Captures(*captures)))
 
 
-def _kafka(given: Kafka, clock: Clock, decode: Decode, *, accept_gap: bool) -> KafkaSource:
+def _kafka(given: Kafka, clock: Clock, decode: Decode, *, accept_gap: bool, elected: bool) -> KafkaSource:
+    """Where the store elects the active instance, Kafka's group has nothing to say."""
     try:
         security = arguments(given.security)
     except OSError as error:
         raise SourceError(f"sources.kafka.security: cannot load ca, cert or key: {error}") from error
-    return KafkaSource(
+    make = ElectedKafkaSource if elected else KafkaSource
+    return make(
         bootstrap=list(given.bootstrap),
         topics=list(given.topics),
         group=given.group,

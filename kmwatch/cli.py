@@ -15,6 +15,7 @@ from kmwatch import __version__
 from kmwatch.clock import SystemClock
 from kmwatch.config.load import Loaded, load
 from kmwatch.config.problems import ConfigurationError, Problem
+from kmwatch.inquiry import commands as inquiry
 from kmwatch.learn import commands as mapping
 from kmwatch.learn import stocktaking
 from kmwatch.ports import (
@@ -27,6 +28,7 @@ from kmwatch.ports import (
     TransientError,
     UndeliveredError,
 )
+from kmwatch.storecli import add_store_commands
 from kmwatch.wire.escape import visible
 
 OK, WRONG, USAGE, FAILED = 0, 1, 2, 3
@@ -124,8 +126,10 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     replay.set_defaults(command=_replay)
     _outbox_parser(commands)
+    add_store_commands(commands)
     mapping.add(commands)
     stocktaking.add(commands)
+    inquiry.add(commands)
     return parser
 
 

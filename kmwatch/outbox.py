@@ -92,9 +92,9 @@ def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
 def _opened(loaded: Loaded, clock: Clock, selection: Selection) -> Store:
     """The store, which must be there already: a look at a path that is wrong must not make one."""
     names = [sink.name for sink in loaded.settings.sinks]
-    path = loaded.settings.store.sqlite.path
-    if not path.exists():
-        raise SourceError(f"there is no store at {path}; has kmwatch run with this configuration?")
+    sqlite = loaded.settings.store.sqlite
+    if sqlite is not None and not sqlite.path.exists():
+        raise SourceError(f"there is no store at {sqlite.path}; has kmwatch run with this configuration?")
     if selection.sink is not None and selection.sink not in names:
         known = ", ".join(names)
         sys.stderr.write(f"kmwatch: no sink {visible(selection.sink)} is configured ({known}); looking for its lines\n")

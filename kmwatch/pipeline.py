@@ -21,6 +21,7 @@ from typing import NamedTuple, Protocol, TypeVar
 
 from msgspec import MsgspecError
 
+from kmwatch.core.ledger import Rows, note
 from kmwatch.core.model import Finding, Mode, Severity
 from kmwatch.core.record import Rejected
 from kmwatch.core.state import Memory
@@ -147,6 +148,7 @@ class Pipeline:
         self._stopping = asyncio.Event()
         self._renew = False
         self.active = False
+        self.standing_by = False  # everything is at hand but the claim
         self.trouble: str | None = None  # why nothing moves, for whoever asks whether we are ready
         self.engine = make_engine()
 
@@ -163,7 +165,9 @@ class Pipeline:
         with suppress(_Stopped):
             while not self._stopping.is_set():
                 streams = await self._or_stop(self._source.assigned())
-                claim = await self._persist(self._store.claim)
+                self.standing_by = True
+                claim = await self._or_stop(self._persist(self._store.claim))
+                self.standing_by = False
                 self._source.claimed(claim.number)
                 self._committed()  # an earlier claimant may have left lines undelivered
                 try:
@@ -172,6 +176,7 @@ class Pipeline:
                         return
                 except (Reassigned, Fenced) as lost:
                     self._observer.lost(str(lost) or "partitions were reassigned")
+                    await self._store.resign()  # until there are partitions again, another instance may have some
                 finally:
                     self.active = False
 
@@ -201,6 +206,7 @@ class Pipeline:
         try:
             while not (self._stopping.is_set() or self._renew):
                 batch = await reading
+                self._store.check()  # a fence must be heard of in quiet hours too
                 if not batch.ended:
                     reading = self._read(session)  # the next batch comes while this one is computed
                 commit, crowded = await self._compute(session, batch), not self._has_room(1.0)
@@ -223,7 +229,7 @@ class Pipeline:
 
     async def _compute(self, session: _Session, batch: Batch) -> Commit | None:
         """Decode a batch, put it in order, and work on what is due, in slices; returns what to write, if anything."""
-        engine, rejects, routed = session.engine, list[Reject](), list[Routed]()
+        engine, rejects, routed, reads = session.engine, list[Reject](), list[Routed](), Rows()
         changed, decode = bool(batch.records), batch.decode or _detect
         for start in range(0, len(batch.records), SLICE):
             rejects += self._decode(engine, decode, batch.records[start : start + SLICE])
@@ -238,11 +244,12 @@ class Pipeline:
             for output in outputs:
                 changed = changed or bool(output.judged or output.findings)
                 routed += [self._router.route(finding) for finding in output.findings]
+                note(reads, output.judged)
                 self._observer.stepped(output, engine)
             await asyncio.sleep(0)
         if not changed:
             return None
-        return Commit(session.moves(batch.records), session.memory.changes(), routed, rejects)
+        return Commit(session.moves(batch.records), session.memory.changes(), routed, rejects, reads)
 
     def _decode(self, engine: Engine, decode: Decode, records: Sequence[Record]) -> list[Reject]:
         """Decode a slice, stream by stream; returns what could not be read."""

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 from msgspec import Struct, field
 
+from kmwatch.core.ledger import Extent, Query, Read, Rows, Use
 from kmwatch.core.model import Finding, Micros
 from kmwatch.core.record import Decoded
 from kmwatch.core.state import Row
 
 Decode = Callable[[bytes, Micros | None], Decoded]  # a record's value and stamp -> what it says
+READS_KEPT = 1_000_000  # rows of the ledger, unless a store is told otherwise
 
 
 class Record(Struct, frozen=True, gc=False):
@@ -229,6 +231,7 @@ class Commit(Struct):
     rows: list[Row]
     routed: list[Routed]
     rejects: list[Reject]
+    reads: Rows = field(default_factory=dict)  # what it means for the ledger of retrievals
 
 
 class Claim(Struct):
@@ -272,6 +275,21 @@ class Selection(Struct, frozen=True):
     lines: frozenset[str] | None = None  # line ids
 
 
+class Standing(Struct, frozen=True):
+    """Which of several instances this one is."""
+
+    active: bool = False
+    epoch: int = 0  # of the active instance, this one or another; grows with each takeover
+    since: float | None = None  # wall-clock seconds since 1970, when that epoch began
+    owner: str | None = None  # the active instance's name; None where there is none
+    trouble: str | None = None  # why that cannot be found out now
+
+    @property
+    def role(self) -> str:
+        """In a word."""
+        return "active" if self.active else "standby"
+
+
 class Fenced(Exception):  # noqa: N818
     """Another instance has claimed the store since; nothing was written."""
 
@@ -288,7 +306,19 @@ class Store(Outbox, Protocol):
     """State, offsets and outbox. One claimed writer at a time; commits are fenced."""
 
     async def claim(self) -> Claim:
-        """Take over: from now on commits of any earlier claimant fail with Fenced."""
+        """Take over: from now on commits of any earlier claimant fail with Fenced.
+
+        A store that elects waits until it is this instance's turn, however long that takes.
+        """
+
+    def check(self) -> None:
+        """Raise Fenced if another instance is known to have taken over, or may have. Asks nobody."""
+
+    def standing(self) -> Standing:
+        """Whether this instance is the active one, and since when, as far as is known. Asks nobody."""
+
+    async def resign(self) -> None:
+        """Let another instance take over at once, if one stands by; to go on, claim again."""
 
     async def commit(self, commit: Commit) -> None:
         """Write everything one batch changed, in one durable transaction.
@@ -303,6 +333,9 @@ class Store(Outbox, Protocol):
 
     async def prune(self, before: float) -> int:
         """Forget delivered lines and rejected records stored before this wall-clock time; returns how many."""
+
+    async def prune_reads(self, before: Micros) -> int:
+        """Forget the ledger's retrievals from before this event time; returns how many."""
 
     def backlog(self) -> int:
         """How many lines wait for the sinks that this instance serves, each counted for each sink.
@@ -327,3 +360,28 @@ class Store(Outbox, Protocol):
 
     async def close(self) -> None:
         """Finish and release."""
+
+
+class History(Protocol):
+    """What a store has kept, for people's questions. Reads beside the daemon that writes it, and changes nothing.
+
+    Every method raises StoreError where the store cannot be read.
+    """
+
+    def reads(self, query: Query) -> AsyncIterator[list[Read]]:
+        """The retrievals asked for, sorted by (event_time, event_id), a page at a time.
+
+        No question may cost more as the ledger grows: an index leads to the rows.
+        """
+
+    def findings(self, uid: str | None = None) -> AsyncIterator[list[Finding]]:
+        """Lines of findings in the order they were made: all that are kept, or those of one finding or line uid."""
+
+    async def uses(self) -> Mapping[str, Use]:
+        """How each secret was read, by its id, as far as the ledger reaches back."""
+
+    async def extent(self) -> Extent:
+        """How much the ledger holds."""
+
+    async def close(self) -> None:
+        """Release it."""

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import settings
 
 from tests.servers.kafka import KafkaServer
+from tests.servers.postgres import PostgresServer
 
 # Machines differ in speed and the laws do not: no deadline for an example.
 settings.register_profile("kmwatch", deadline=None, print_blob=True)
@@ -24,4 +25,11 @@ def pytest_configure() -> None:
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
     """One broker for the whole run. A test makes its own topics, and a test that stops it starts its own."""
     with KafkaServer(tmp_path_factory.mktemp("kafka")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """One PostgreSQL for the whole run. A test makes its own database, and a test that harms it starts its own."""
+    with PostgresServer() as server:
         yield server

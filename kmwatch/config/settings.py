@@ -14,6 +14,7 @@ from kmwatch.config.rules import COUNTING_RULES, RuleName
 from kmwatch.config.silences import Silence, unique_silences
 from kmwatch.config.sinks import Sink, unique_names
 from kmwatch.config.sources import Source
+from kmwatch.config.stores import Store
 from kmwatch.config.values import (
     Cidr,
     ConfigPath,
@@ -26,6 +27,7 @@ from kmwatch.config.values import (
     SeverityName,
 )
 from kmwatch.core.model import HOUR
+from kmwatch.ports import READS_KEPT
 
 Expectation = Literal["required", "expected", "absent"]
 
@@ -102,20 +104,6 @@ class InventorySource(Model):
         if (self.file is None) == (self.database is None):
             raise ValueError("comes from a file or from a database; give exactly one of them")
         return self
-
-
-class Sqlite(Model):
-    """State, outbox and offsets in an SQLite file."""
-
-    path: ConfigPath
-    """Path of the database file."""
-
-
-class Store(Model):
-    """Where state is kept."""
-
-    sqlite: Sqlite
-    """An SQLite file."""
 
 
 class Detection(Model):
@@ -207,6 +195,15 @@ class Limits(Model):
     """Octets of findings that wait for a sink, before reading pauses."""
 
 
+class Ledger(Model):
+    """The ledger of retrievals: who read which secret, for `kmwatch reads`, `explain` and `report`."""
+
+    retention: Duration = Field(default="400d", validate_default=True)
+    """How long a retrieval is kept, by its event time."""
+    rows: Annotated[int, Field(ge=1000, le=1_000_000_000)] = READS_KEPT
+    """Retrievals that are kept at most; beyond it the oldest go, counted."""
+
+
 class Log(Model):
     """kmwatch's own log, on standard error."""
 
@@ -269,6 +266,8 @@ class Settings(Model):
     """How long to wait for what arrives out of order."""
     limits: Limits = Limits()
     """Bounds on memory and disk."""
+    ledger: Ledger = Ledger()
+    """The ledger of retrievals."""
     log: Log = Log()
     """kmwatch's own log."""
 
@@ -285,9 +284,11 @@ class Settings(Model):
         for number, source in enumerate(self.sources):
             for index, path in enumerate(source.file.paths if source.file is not None else ()):
                 taken[f"sources[{number}].file.paths[{index}]"] = str(path)
-        store = str(self.store.sqlite.path)
-        written = [("store.sqlite.path", store)]
-        taken |= {f"store.sqlite.path ({suffix})": f"{store}{suffix}" for suffix in ("-wal", "-shm")}
+        written = []
+        if self.store.sqlite is not None:
+            store = str(self.store.sqlite.path)
+            written = [("store.sqlite.path", store)]
+            taken |= {f"store.sqlite.path ({suffix})": f"{store}{suffix}" for suffix in ("-wal", "-shm")}
         written += [(f'the sink "{s.name}"', str(s.file.path)) for s in self.sinks if s.file is not None]
         for what, path in written:
             for other, known in taken.items():

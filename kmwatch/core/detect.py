@@ -168,6 +168,7 @@ class Detector:
         """Tell open findings what is new of a request that they cite."""
         for _, rollup in rules:
             findings += rollup.amend(case.citation)
+            self._mind(rollup)
 
     def _show(self, case: Case, rules: list[tuple[Rule, RollUp]], findings: list[Finding]) -> None:
         """Show a case to the rules it concerns, and gather what they say."""
@@ -188,8 +189,8 @@ class Detector:
         if not lines:
             count(self._account.suppressed, rule)
         findings += lines
+        self._mind(rollup)  # a line that is held back has its time too
         if lines:
-            self._mind(rollup)
             self._gather(lines, findings)
 
     def _gather(self, lines: list[Finding], findings: list[Finding]) -> None:

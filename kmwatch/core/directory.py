@@ -81,6 +81,14 @@ class Directory:
         """Whether the snapshot holds that project."""
         return project_id in self._project_names
 
+    def user_name(self, user_id: str | None) -> str | None:
+        """The name of a user, if the snapshot holds them."""
+        return None if user_id is None else self._user_names.get(user_id)
+
+    def project_name(self, project_id: str | None) -> str | None:
+        """The name of a project, if the snapshot holds it."""
+        return None if project_id is None else self._project_names.get(project_id)
+
     def user_names(self) -> list[str]:
         """Every user name, sorted: what a misspelt one is compared with."""
         return sorted(self._users)

@@ -14,8 +14,8 @@ Keys of requests told in full are remembered, so that a record which comes again
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from heapq import heappop, heappush
 from itertools import islice, takewhile
 from typing import TypeVar
 
@@ -88,9 +88,10 @@ class Join:
         self.next: Micros = _NEVER  # nothing is due before this
         self._expected = expected
         self._limit = limit
-        self._tries: deque[tuple[Micros, str]] = deque()
+        self._tries: list[tuple[Micros, str]] = []  # a heap
         self.lingering: dict[str, OpenRequest] = {}  # told at last, and not in full
         self.number = 0  # of the latest line
+        self.heard: Callable[[AuditEvent, Sequence[Sighting]], None] | None = None  # who wants to know what made it
 
     def add(self, key: str, record: Sighting, stream: str, now: Micros, ready: Callable[[Ready], None]) -> Joined:
         """Take one record, in the order of time.
@@ -118,6 +119,8 @@ class Join:
         wanted = self._expected.slots
         if slots & wanted == wanted and request.told == Told.NOT:
             del self.open[key]
+            if request.answered:
+                self._stop_waiting(request)
             ready(self._close(request, now))
             return _COMPLETE
         self.grown.add(key)
@@ -128,7 +131,7 @@ class Join:
         while self.next <= now:
             at = self.next
             while self._tries and self._tries[0][0] <= at:
-                self._try(self._tries.popleft()[1], at, ready)
+                self._try(heappop(self._tries)[1], at, ready)
             self._end_overdue(at, ready)
             self._end_lines(at, ready)
             self._end_lingering(at)
@@ -150,7 +153,7 @@ class Join:
     def flush(self, now: Micros, ready: Callable[[Ready], None]) -> None:
         """The input has ended: tell everything."""
         while self._tries:
-            at, key = self._tries.popleft()
+            at, key = heappop(self._tries)
             self._try(key, max(at, now), ready)
         for key in list(self.open):
             self._end(key, now, ready)
@@ -175,7 +178,7 @@ class Join:
                 if request.answered:
                     self._await(request)
         tries = [(request.try_at, key) for key, request in self.open.items() if request.try_at]
-        self._tries = deque(sorted(tries))
+        self._tries = sorted(tries)
         self._look_ahead()
 
     def _first(self, key: str, record: Sighting, stream: str, now: Micros, ready: Callable[[Ready], None]) -> Joined:
@@ -206,8 +209,9 @@ class Join:
         """A request has got one more record, and is still not told in full, or was told already."""
         if request.told == Told.FULLY:
             request.late = True
-            before, request.before = request.before, self._event(request, now)
-            ready(Ready(request.before, (stream,), before=before, again=True))
+            before, told = request.before, self._close(request, now)
+            request.before = told.event
+            ready(Ready(told.event, (stream,), before=before, again=True))
             if self._is_complete(request):
                 self._drop(key)
             return _LATE_PART
@@ -222,12 +226,12 @@ class Join:
         """The Key Manager is done with it: lines that tell of it can be looked for."""
         request.answered = min(record.observed_time for record in request.records if is_answer(record.slot))
         if self._expected.slots & ~(AUDITED | request.slots):
-            self._try_later(key, request, now)
+            self._try_later(key, request, now + WIDE)
         self._await(request)
 
-    def _try_later(self, key: str, request: OpenRequest, now: Micros) -> None:
-        request.try_at = now + WIDE
-        self._tries.append((request.try_at, key))
+    def _try_later(self, key: str, request: OpenRequest, at: Micros) -> None:
+        request.try_at = at
+        heappush(self._tries, (at, key))
         if request.try_at < self.next:  # noqa: PLR1730  (a call costs more)
             self.next = request.try_at
 
@@ -239,6 +243,10 @@ class Join:
         for slot, lines in self.lines.items():
             if not request.slots & slot:
                 lines.expect(request)
+
+    def _stop_waiting(self, request: OpenRequest) -> None:
+        for lines in self.lines.values():
+            lines.forget(request)
 
     def _line(self, record: Sighting, stream: str, now: Micros) -> Joined:
         lines = self.lines.get(record.slot)
@@ -254,8 +262,8 @@ class Join:
         lines.put(line)
         for request in lines.expecting(line):
             if request.told != Told.NOT and not request.try_at:
-                self._try_later(request.key, request, now)
-        at = now + self._expected.settle
+                self._try_later(request.key, request, now + WIDE)
+        at = now + self._expected.settle + WIDE
         if at < self.next:  # noqa: PLR1730  (a call costs more)
             self.next = at
         return _WAITING
@@ -265,18 +273,35 @@ class Join:
         request = self.open.get(key)
         if request is None:
             return
+        patient = request.answered + 2 * WIDE  # no rival for a line that fits can come any more, whatever the clocks
         request.try_at = 0
-        self._seek(request, last=False)
+        others = self._seek(request, patient=now >= patient)
         self.grown.add(key)
         if self._is_complete(request):
             self._end(key, now, ready)
-        elif request.told == Told.NOT:
+        else:
+            self._go_on(key, request, patient, now, ready)
+        self._end_complete(others, now, ready)
+
+    def _go_on(
+        self, key: str, request: OpenRequest, patient: Micros, now: Micros, ready: Callable[[Ready], None]
+    ) -> None:
+        """Something is missing still: tell by identity alone, and look again when no rival can come."""
+        if now < patient:
+            self._try_later(key, request, patient)
+        if request.told == Told.NOT:
             request.told = Told.EARLY
             if request.slots & AUDITED or not self._expected.slots & AUDITED:
                 request.before = self._event(request, now, early=True)
                 ready(Ready(request.before, (), early=True))
 
-    def _seek(self, request: OpenRequest, *, last: bool) -> None:
+    def _seek(self, request: OpenRequest, *, patient: bool, last: bool = False) -> list[OpenRequest]:
+        """Give a request its lines, and those that compete with it theirs.
+
+        Returns:
+            The others that got something.
+        """
+        others: list[OpenRequest] = []
         for slot, lines in self.lines.items():
             if request.slots & slot:
                 continue
@@ -285,12 +310,22 @@ class Join:
                     self._seek_alike(request, lines)
                 continue
             by_id = self._by_id(request, lines) if self._expected.trusted_ids else None
-            pairs = [(request, by_id)] if by_id else lines.seek(request, last=last)
-            for one, line in pairs or ():
+            pairs = [(request, by_id)] if by_id else lines.seek(request, patient=patient or last, last=last)
+            given = [(one, line) for one, line in pairs or ()]
+            for one, line in given:
                 lines.learn(one, line.record)
                 self._give(lines, one, line)
             if pairs is None and last:
-                self._share_out(lines, request)
+                given = self._share_out(lines, request)
+            others += [one for one, _ in given if one is not request]
+        return others
+
+    def _end_complete(self, others: list[OpenRequest], now: Micros, ready: Callable[[Ready], None]) -> None:
+        """Tell those that a line found on the way has completed."""
+        for one in others:
+            self.grown.add(one.key)
+            if one.key in self.open and self._is_complete(one):
+                self._end(one.key, now, ready)
 
     def _seek_alike(self, request: OpenRequest, lines: Lines) -> None:
         """Of a request that only a line with its id tells of: the other kind's line."""
@@ -302,20 +337,24 @@ class Join:
     def _by_id(self, request: OpenRequest, lines: Lines) -> Line | None:
         """The line that shows the id which a declared proxy gave to this request."""
         told = {r.global_request_id or "" for r in request.records if not isinstance(r, AccessRecord)} - {""}
-        return lines.with_id(told.pop()) if len(told) == 1 else None
+        return lines.with_id(told.pop(), request) if len(told) == 1 else None
 
-    def _share_out(self, lines: Lines, request: OpenRequest) -> None:
+    def _share_out(self, lines: Lines, request: OpenRequest) -> list[tuple[OpenRequest, Line]]:
         """Give what cannot be told apart to those it may belong to, so that each line counts once.
 
         Where all lines show the same peer, it makes no difference which is whose.
+
+        Returns:
+            Who got what.
         """
         requests, fitting = lines.rivals(request)
         alike = len(fitting) >= len(requests) and len({line.record.peer for line in fitting}) == 1
-        for one, line in zip(requests, fitting, strict=False):
+        given = list(zip(requests, fitting, strict=False))
+        for one, line in given:
             self._give(lines, one, line)
-        for one in requests:
+        for one in (*requests, request):
             one.ambiguous = one.ambiguous or not alike
-        request.ambiguous = request.ambiguous or not alike
+        return given
 
     def _give(self, lines: Lines, request: OpenRequest, line: Line) -> None:
         lines.take(line)
@@ -342,12 +381,12 @@ class Join:
             self._end(key, now, ready)
 
     def _end(self, key: str, now: Micros, ready: Callable[[Ready], None]) -> None:
-        """Tell a request at last."""
-        request = self.open.pop(key)
-        if not self._is_complete(request):
-            self._seek(request, last=True)
-        for lines in self.lines.values():
-            lines.forget(request)
+        """Tell a request at last, unless a line found for another has told it meanwhile."""
+        request = self.open.pop(key, None)
+        if request is None:
+            return
+        others = [] if self._is_complete(request) else self._seek(request, patient=True, last=True)
+        self._stop_waiting(request)
         told = self._close(request, now)
         ready(told)
         if not self._is_complete(request):
@@ -357,6 +396,7 @@ class Join:
             self.lingering[key] = request
             self.grown.add(key)
             self.next = min(self.next, request.began + self._expected.settle + _LINGER)
+        self._end_complete(others, now, ready)
 
     def _close(self, request: OpenRequest, now: Micros) -> Ready:
         slots = request.slots
@@ -365,8 +405,9 @@ class Join:
         return Ready(self._event(request, now), request.streams, before=request.before)
 
     def _event(self, request: OpenRequest, now: Micros, *, early: bool = False) -> AuditEvent:
-        return audit_event(
-            request.records,
+        records = request.records
+        event = audit_event(
+            records,
             request.slots,
             self._expected,
             now,
@@ -374,10 +415,13 @@ class Join:
             early=early,
             ambiguous=request.ambiguous,
         )
+        if self.heard is not None and not early:
+            self.heard(event, records)
+        return event
 
     def _end_lines(self, now: Micros, ready: Callable[[Ready], None]) -> None:
-        """Tell of the lines that no request has claimed."""
-        over = now - self._expected.settle
+        """Tell of the lines that no request has claimed: a request may end that much later than its line."""
+        over = now - self._expected.settle - WIDE
         for slot in (Slot.PROXY, Slot.ACCESS):  # what the proxy shows claims the web server's word of it
             lines = self.lines.get(slot)
             if lines is not None:
@@ -389,6 +433,7 @@ class Join:
         line = lines.waiting.get(number)
         if line is None:
             return
+        lines.learn_from(line)
         lines.take(line)
         told = [line]
         across = self.lines.get(Slot.PROXY if lines.slot == Slot.ACCESS else Slot.ACCESS)
@@ -396,7 +441,10 @@ class Join:
         if across is not None and other is not None:
             across.take(other)
             told.append(other)
-        event = event_of_lines([one.record for one in told], self._expected, now)
+        records = [one.record for one in told]
+        event = event_of_lines(records, self._expected, now)
+        if self.heard is not None:
+            self.heard(event, records)
         ready(Ready(event, tuple(one.stream for one in told)))
 
     def _end_lingering(self, now: Micros) -> None:
@@ -416,7 +464,7 @@ class Join:
         if self.open:
             times.append(next(iter(self.open.values())).began + settle)
         held = (lines.waiting for lines in self.lines.values() if lines.waiting)
-        times += [next(iter(waiting.values())).arrived + settle for waiting in held]
+        times += [next(iter(waiting.values())).arrived + settle + WIDE for waiting in held]
         if self.lingering:
             times.append(next(iter(self.lingering.values())).began + settle + _LINGER)
         self.next = min(times, default=_NEVER)

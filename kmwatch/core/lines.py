@@ -59,6 +59,7 @@ class Lines:
         self._cut: dict[int, Line] = {}  # those whose place is shorter than their request's may be
         self._requests: Shelf[OpenRequest] = Shelf()
         self._ids: dict[str, list[Line]] = {}  # by the request id that a declared proxy made
+        self._patient = False  # lines of clocks that are not known yet are thought of
 
     def put(self, line: Line) -> None:
         """Let a line wait."""
@@ -96,10 +97,17 @@ class Lines:
             return []  # whoever waits for it is not looked for yet
         return list(self._requests_for(line, FAR))
 
-    def with_id(self, made: str) -> Line | None:
-        """The one line that shows this id."""
+    def with_id(self, made: str, request: OpenRequest) -> Line | None:
+        """The one line that shows this id, which a declared proxy made.
+
+        Who comes past the proxy may send the id of a request that came through it: the line must fit all the same,
+        and no other request that shows the id.
+        """
         lines = self._ids.get(made, [])
-        return lines[0] if len(lines) == 1 else None
+        if len(lines) != 1 or not self._fits(request, lines[0], WIDE) or lines[0].place != request.place:
+            return None
+        rivals = [other for other in self._requests_for(lines[0], WIDE) if other is not request and _shows(other, made)]
+        return None if rivals else lines[0]
 
     def like(self, record: AccessRecord) -> Line | None:
         """The line of this kind of witness that tells of the same request as one of the other kind: the nearest.
@@ -117,17 +125,19 @@ class Lines:
                     fitting.append((apart, line.number, line))
         return min(fitting)[2] if fitting else None
 
-    def seek(self, request: OpenRequest, *, last: bool) -> list[tuple[OpenRequest, Line]] | None:
+    def seek(self, request: OpenRequest, *, patient: bool, last: bool) -> list[tuple[OpenRequest, Line]] | None:
         """The line of a request, and those of the requests that compete with it for lines.
 
         Args:
             request: one that is answered and lacks a line.
-            last: it waits no longer, so that a clock which disagrees is thought of too.
+            patient: no rival can come any more, so that a clock which may disagree by WIDE is thought of too.
+            last: it waits no longer, so that clocks far off are learned from it.
 
         Returns:
             Pairs beyond doubt; empty if nothing fits; None if what fits may as well be another's.
         """
-        widths = (*_WIDTHS, WIDE) if last else _WIDTHS
+        widths = (*_WIDTHS, WIDE) if patient else _WIDTHS
+        self._patient = patient
         if self._is_alike(request):
             line = next(self._lines_for(request, widths[-1]), None)
             return [] if line is None else [(request, line)]
@@ -180,12 +190,23 @@ class Lines:
         if self.skews.of(line.host) is None:
             self.learn(request, line.record)
 
+    def learn_from(self, line: Line) -> None:
+        """The same, of a line that waits no longer because its clock is behind."""
+        if self.slot != Slot.PROXY or line.record.precision >= SECOND or self.skews.of(line.host) is not None:
+            return
+        self._patient = True
+        near = list(islice(self._requests_for(line, self._expected.settle), 2))
+        if len(near) == 1:
+            self._learn_afar(near[0])
+
     def _component(self, request: OpenRequest, width: Micros) -> dict[int, tuple[OpenRequest, dict[int, Line]]] | None:
         fits_of: Callable[[OpenRequest], Iterator[Line]] = lambda one: self._lines_for(one, width)  # noqa: E731
         return pairing.component(request, fits_of, lambda line: self._requests_for(line, width))
 
     def _lines_for(self, request: OpenRequest, width: Micros) -> Iterator[Line]:
         for host, shelf in self._shelves.items():
+            if not self._patient and self._coarsest < SECOND and self.skews.of(host) is None:
+                continue  # a rival may still come
             ahead, reach = self._clock(host, self._coarsest, width)
             at = request.answered + ahead
             for line in shelf.between(request.place, at - reach, at + reach):
@@ -211,10 +232,7 @@ class Lines:
 
     def _clock(self, host: str, precision: Micros, width: Micros) -> tuple[Micros, Micros]:
         """By how much a host's clock is ahead, and how far from that a line may lie."""
-        ahead = self.skews.of(host)
-        if ahead is None and precision < SECOND:  # a web server's clock, of whole seconds, is the Key Manager's own
-            width = max(width, WIDE)
-        return ahead or 0, width + precision
+        return self.skews.of(host) or 0, width + precision
 
     def _fits(self, request: OpenRequest, line: Line, width: Micros) -> bool:
         record = line.record
@@ -230,6 +248,10 @@ class Lines:
         if not self._expected.slots & Slot.PROXY or not self._expected.proxies:
             return True  # nobody has said who the proxy is
         return self._expected.is_proxy(record.peer) == bool(request.slots & Slot.PROXY)
+
+
+def _shows(request: OpenRequest, made: str) -> bool:
+    return any(not isinstance(r, AccessRecord) and r.global_request_id == made for r in request.records)
 
 
 def _may_be_cut(place: str, line: Line) -> bool:

@@ -74,7 +74,7 @@ class RollUp:
         self.episodes: Keyed[Episode] = Keyed(f"{meta.id}/open", Episode, limit, self._crowded_out)
         self._due: list[tuple[Micros, str]] = []
         self._crowded: list[Episode] = []
-        self._of: dict[str, str] = {}  # event id -> key of the open finding that cites it
+        self._of: dict[str, tuple[str, ...]] = {}  # event id -> keys of the open findings that cite it
 
     def hit(self, hit: Hit, mode: Mode | None = None, silence: str | None = None) -> list[Finding]:
         """Take a hit; returns the lines it makes, none if an earlier line has told it.
@@ -99,10 +99,12 @@ class RollUp:
         return [*lines, *self._closings_of_crowded()] if self._crowded else lines
 
     def amend(self, citation: Citation) -> list[Finding]:
-        """More is known of a request that an open finding cites, such as its address."""
-        key = self._of.get(citation.event_id)
-        episode = None if key is None else self.episodes.get(key)
-        if key is None or episode is None:
+        """More is known of a request that open findings cite, such as its address."""
+        return [line for key in self._of.get(citation.event_id, ()) for line in self._amend(key, citation)]
+
+    def _amend(self, key: str, citation: Citation) -> list[Finding]:
+        episode = self.episodes.get(key)
+        if episode is None or citation.event_id not in episode.events:
             return []
         fresh = citation.address is not None and citation.address not in episode.addresses
         if citation.address is not None:
@@ -158,7 +160,10 @@ class RollUp:
         """Find the deadlines again after a restore."""
         self._due = [(episode.deadline, key) for key, episode in self.episodes.items()]
         self._due += [(episode.pending, key) for key, episode in self.episodes.items() if episode.pending]
-        self._of = {event_id: key for key, episode in self.episodes.items() for event_id in episode.events}
+        self._of = {}
+        for key, episode in self.episodes.items():
+            for event_id in episode.events:
+                self._of[event_id] = (*self._of.get(event_id, ()), key)
         heapq.heapify(self._due)
 
     def _open(self, hit: Hit, mode: Mode | None, silence: str | None) -> Finding:
@@ -189,7 +194,7 @@ class RollUp:
             if citation.event_id in episode.events:
                 continue
             episode.events[citation.event_id] = citation.event_time
-            self._of[citation.event_id] = hit.key
+            self._of[citation.event_id] = (*self._of.get(citation.event_id, ()), hit.key)
             episode.untold.append(citation)
             episode.last = citation
             episode.forged = episode.forged or FORGED in citation.flags
@@ -225,7 +230,9 @@ class RollUp:
         match, meta = episode.match, self.meta
         if activity is Activity.CLOSE:
             for event_id in episode.events:
-                self._of.pop(event_id, None)
+                open_ = tuple(key for key in self._of.pop(event_id, ()) if self.episodes.get(key) is not None)
+                if open_:
+                    self._of[event_id] = open_
         cited = episode.untold or ([episode.last] if episode.last else [])
         episode.untold = []
         fresh = list(episode.secrets)[episode.told_secrets :]

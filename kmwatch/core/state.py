@@ -167,7 +167,7 @@ class Memory:
         engine = self._engine
         engine.order.restore(waits, meta.frontier)
         engine.watermark.value, engine.watermark.seen = meta.watermark, meta.seen
-        engine.join.skews.samples = meta.skews.samples
+        engine.join.skews.samples, engine.join.skews.estimates = meta.skews.samples, meta.skews.estimates
         engine.feed = meta.feed
         self._segments = meta.segments
         for name in engine.account.__struct_fields__:  # the detector writes to this very object

@@ -21,6 +21,7 @@ from kmwatch.core.model import (
 )
 from kmwatch.core.path import server_path
 from kmwatch.core.record import AccessRecord, AuditRecord, Note, ServiceRecord, Sighting, Slot
+from kmwatch.core.request import own_words
 from kmwatch.core.way import Way, way
 
 _NOT_ALLOWED, _UNAUTHENTICATED = 405, 401
@@ -32,6 +33,16 @@ _MISSING = {
     Witness.PROXY_LOG: Flag.PROXY_LOG_MISSING,
 }
 
+
+_CLASHES = frozenset(
+    {
+        Flag.CONFLICTING_DUPLICATE,
+        Flag.PHASES_DISAGREE,
+        Flag.STATUS_DISAGREES,
+        Flag.PATH_DISAGREES,
+        Flag.IDENTITY_DISAGREES,
+    }
+)
 
 T = TypeVar("T", ServiceRecord, AccessRecord)
 
@@ -66,7 +77,7 @@ class Testimony:
         flags = set(self._clashes)
         kind = self._kind(found, status, outcome, flags)
         self._contradictions(flags)
-        clashes = bool(flags - {Flag.LEGACY_READ})
+        clashes = not _CLASHES.isdisjoint(flags)
         initiator = self._initiator(flags, early=early)
         self._gaps(flags, status, path, early=early)
         if late:
@@ -77,7 +88,7 @@ class Testimony:
         if found.flag == Flag.UNROUTED_SUCCESS:
             flags.add(found.flag)
         audit, service = self._audit, self._service
-        told = audit or service
+        told = audit or service or next((line for line in (self._proxy, self._access) if line and line.key), None)
         return AuditEvent(
             f"api:{told.key}" if told is not None else self._own_id(),
             self._event_time(),
@@ -279,7 +290,7 @@ class Testimony:
     def _own_id(self) -> str:
         """An id for what only a line shows: of its content, never of where it stood."""
         line = self._proxy or self._access
-        told = repr(line)
+        told = "" if line is None else own_words(line)
         return "line:" + blake2b(told.encode("utf-8", "replace"), digest_size=12).hexdigest()
 
 

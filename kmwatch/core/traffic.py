@@ -102,7 +102,7 @@ class Traffic:
             counts = dict(step)
             for of, more in ((class_of(before), -1), (class_of(now), 1)):
                 counts[of] = counts.get(of, 0) + more
-            self._steps.put(key, list(counts.items()))
+            self._steps.put(key, sorted(counts.items(), key=repr))
             self._summed.clear()
 
     def within(self, span: Micros, at: Micros, wanted: Sequence[Wanted]) -> list[int]:
@@ -143,6 +143,8 @@ class Traffic:
                 self._now.setdefault(of, Counter(of)).count = count
 
     def _write(self) -> None:
-        counted = [(counter.of, counter.count) for counter in self._now.values() if counter.count]
+        counted = sorted(  # counters outlive their step, but no restart: their own order would tell of it
+            ((counter.of, counter.count) for counter in self._now.values() if counter.count), key=repr
+        )
         if counted and counted != self._steps.get(str(self._number)):
             self._steps.put(str(self._number), counted)

@@ -13,12 +13,14 @@ from kmwatch.core.model import Micros
 from kmwatch.delivery.report import DeliveryEvents, DeliveryState, FailureKind, State
 from kmwatch.ports import (
     ConfigurationError,
+    Fenced,
     Outbox,
     PartialError,
     Pending,
     PermanentError,
     Sink,
     SplitError,
+    StoreError,
     TransientError,
 )
 from kmwatch.wire.escape import visible
@@ -60,6 +62,7 @@ class Worker:
         self.wake = asyncio.Event()
         self.drain = asyncio.Event()
         self.is_drained = False
+        self._store_failed = False  # and not the sink
         self.quit = False  # finish what is under way, then end
         self.beat: Health | None = None  # the latest heartbeat, if it has not been sent
         self.state = DeliveryState(sink.name, State.IDLE, None, tools.now(), 0)
@@ -74,11 +77,15 @@ class Worker:
                 if not await self._rest(error, FailureKind.CONFIGURATION, State.PAUSED, self._tools.tuning.pause):
                     return
             except Exception as error:  # noqa: BLE001 - a task boundary
+                self._store_failed = isinstance(error, StoreError | Fenced)
                 await self._rest(error, FailureKind.TRANSIENT, State.RETRYING, self._backoff(error))
 
     async def _round(self) -> None:
         self.wake.clear()  # before looking: what is committed from here on wakes us again
         batch = await self._tools.outbox.pending(self.sink.name, self._tools.tuning.batch)
+        if self._store_failed and not batch:  # the store answers again, and the sink was never at fault
+            self._become(State.IDLE, 0, None)
+        self._store_failed = False
         if batch:
             self._become(State.SENDING, self.state.attempts, self.state.last_error)
             await self._deliver(batch)

@@ -18,8 +18,8 @@ from tempfile import mkdtemp
 from kmwatch.app import App
 from kmwatch.clock import SystemClock
 from kmwatch.config.load import Loaded, load
-from kmwatch.config.settings import Sqlite, Store
 from kmwatch.config.sinks import FileSink
+from kmwatch.config.stores import Sqlite, Store
 from kmwatch.core.model import Activity
 from kmwatch.ports import SinkAccount
 from kmwatch.telemetry.logs import configure
@@ -66,7 +66,7 @@ def _loaded(place: Path) -> Loaded:
         sink if sink.file is None else sink.model_copy(update={"file": FileSink.model_construct(path=place / ALERTS)})
         for sink in settings.sinks
     ]
-    store = Store.model_construct(sqlite=Sqlite.model_construct(path=place / STORE))
+    store = Store.model_construct(postgres=None, sqlite=Sqlite.model_construct(path=place / STORE))
     settings = settings.model_copy(update={"sinks": tuple(sinks), "store": store})
     return replace(loaded, settings=settings)
 

@@ -27,11 +27,12 @@ from aiokafka.errors import (
 
 from kmwatch.core.model import Finding
 from kmwatch.kafka.trouble import diagnose, explained
-from kmwatch.ports import ConfigurationError, PartialError, PermanentError, TransientError
+from kmwatch.ports import ConfigurationError, PartialError, PermanentError, SplitError, TransientError
 from kmwatch.wire.common import leading
 from kmwatch.wire.formats import format_named, render_all
 
 _MOST = 900_000  # octets of a value; brokers take a million unless told otherwise
+_RECORD_BATCH = 16_384  # octets; a larger value has a record batch of its own
 _REFUSED = (MessageSizeTooLargeError, RecordTooLargeError, RecordListTooLargeError, InvalidTimestampError)
 _STOP = 3.0  # seconds to let go of brokers that do not answer
 
@@ -82,7 +83,7 @@ class KafkaSink:
         except BaseException:
             await self.close()
             raise
-        return await self._judge(results)
+        return await self._judge(results, values)
 
     async def close(self) -> None:
         """Let go of the brokers; never waits long for those that are away."""
@@ -105,6 +106,7 @@ class KafkaSink:
             enable_idempotence=True,
             acks="all",
             compression_type="gzip",
+            max_batch_size=_RECORD_BATCH,
             max_request_size=1 << 20,
             request_timeout_ms=int(self._timeout * 1000),
             **security,
@@ -146,9 +148,15 @@ class KafkaSink:
             results.append(answer if isinstance(answer, BaseException) else None)
         return results
 
-    async def _judge(self, results: Sequence[BaseException | None]) -> str:
-        refused = {n: f"{self._where}: {error}" for n, error in enumerate(results) if isinstance(error, _REFUSED)}
-        again = {n: error for n, error in enumerate(results) if error is not None and n not in refused}
+    async def _judge(self, results: Sequence[BaseException | None], values: Sequence[bytes]) -> str:
+        """A broker refuses whole record batches: that speaks of a value only where it was alone in its own."""
+        failed = {n: error for n, error in enumerate(results) if error is not None}
+        too_large = {n: f"{self._where}: {error}" for n, error in failed.items() if isinstance(error, _REFUSED)}
+        refused = {n: text for n, text in too_large.items() if len(values[n]) > _RECORD_BATCH or len(values) == 1}
+        if too_large.keys() - refused.keys():
+            await self.close()
+            raise SplitError(next(iter(too_large.values())))
+        again = {n: error for n, error in failed.items() if n not in refused}
         if not refused and not again:
             return f"acknowledged by all in-sync replicas of {self._topic}"
         await self.close()

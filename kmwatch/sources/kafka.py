@@ -104,7 +104,7 @@ class KafkaSource:
         }
         self._bootstrap, self._topics, self._group, self._start = bootstrap, topics, group, start
         self._clock, self._max_records = clock, max_records
-        self._stuck_after = stuck_after
+        self._stuck_after, self._session_timeout = stuck_after, session_timeout
         self._accept_gap = accept_gap
         self._pace: Pace[TopicPartition] = Pace()
         self._untold: dict[TopicPartition, int] = {}
@@ -310,13 +310,17 @@ class KafkaSource:
         try:
             await consumer.start()
             self._consumer = consumer
-            consumer.subscribe(self._topics, listener=_Listener(self))
+            self._join(consumer)
         except Exception as error:
             with suppress(Exception):
                 await consumer.stop()
             trouble = await diagnose(self._bootstrap, self._arguments, error)
             message = f"cannot use Kafka at {', '.join(self._bootstrap)}: {trouble.message} (sources.kafka)"
             raise SourceError(message) from error
+
+    def _join(self, consumer: AIOKafkaConsumer) -> None:
+        """Ask the group for partitions."""
+        consumer.subscribe(self._topics, listener=_Listener(self))
 
     def _connected(self) -> AIOKafkaConsumer:
         if self._consumer is None:

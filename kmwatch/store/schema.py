@@ -53,4 +53,35 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE INDEX deliveries_dead ON deliveries (sink, seq) WHERE state = 2;
     ALTER TABLE sink_totals ADD COLUMN forgotten INTEGER NOT NULL DEFAULT 0;
     """,
+    """
+    CREATE INDEX outbox_stored ON outbox (stored);  -- what is pruned is found without a look at what stays
+    CREATE INDEX rejected_stored ON rejected (stored);
+    """,
+    """
+    CREATE INDEX outbox_finding ON outbox (finding_uid);
+    CREATE TABLE reads (
+        event_id TEXT PRIMARY KEY,
+        event_time INTEGER NOT NULL,  -- microseconds since 1970
+        secret_id TEXT,
+        user_id TEXT,
+        user_name TEXT,
+        project_id TEXT,
+        address TEXT,
+        place BLOB,                   -- sortable form of an address (core.ledger.place)
+        agent TEXT,
+        explained INTEGER,            -- 1, 0, or NULL: cannot be decided
+        declaration TEXT,
+        request_id TEXT,
+        more TEXT NOT NULL            -- core.ledger.More as JSON
+    );
+    CREATE INDEX reads_time ON reads (event_time, event_id);
+    CREATE INDEX reads_secret ON reads (secret_id, event_time);
+    CREATE INDEX reads_user ON reads (user_id, event_time);
+    CREATE INDEX reads_project ON reads (project_id, event_time);
+    CREATE INDEX reads_declaration ON reads (declaration, event_time);
+    CREATE INDEX reads_place ON reads (place, event_time);
+    CREATE INDEX reads_request ON reads (request_id);
+    CREATE TABLE ledger (id INTEGER PRIMARY KEY CHECK (id = 1), rows INTEGER NOT NULL, evicted INTEGER NOT NULL);
+    INSERT INTO ledger VALUES (1, 0, 0);
+    """,
 )

@@ -17,9 +17,10 @@ from typing import NamedTuple, TypeVar
 
 from msgspec import json
 
-from kmwatch.core.model import Finding
+from kmwatch.core.model import Finding, Micros
 from kmwatch.core.state import Row
 from kmwatch.ports import (
+    READS_KEPT,
     Claim,
     Commit,
     Fenced,
@@ -28,10 +29,11 @@ from kmwatch.ports import (
     Pending,
     Selection,
     SinkAccount,
+    Standing,
     StateError,
     StoreError,
 )
-from kmwatch.store import operator
+from kmwatch.store import ledger, operator
 from kmwatch.store.schema import MIGRATIONS
 
 T = TypeVar("T")
@@ -48,7 +50,13 @@ class SqliteStore:
     """See `ports.Store`. Methods run on the store's own thread, in the order they were called."""
 
     def __init__(
-        self, path: Path, owner: str, clock: Callable[[], float], *, sinks: Collection[str] | None = None
+        self,
+        path: Path,
+        owner: str,
+        clock: Callable[[], float],
+        *,
+        sinks: Collection[str] | None = None,
+        reads_kept: int = READS_KEPT,
     ) -> None:
         """Open, or make, the database.
 
@@ -58,6 +66,7 @@ class SqliteStore:
             clock: wall-clock seconds, for retention and the age of what waits.
             sinks: the sinks whose lines `backlog` counts, by default all. Lines of a sink that is configured no
                 more stay where they are, but nobody is waiting for them to go.
+            reads_kept: rows of the ledger of retrievals; beyond it the oldest go, counted.
 
         Raises:
             StoreError: it cannot be opened, is no kmwatch database, or was made by a newer release.
@@ -66,7 +75,9 @@ class SqliteStore:
         self._owner = owner
         self._sinks = sinks
         self._clock = clock
+        self._reads_kept = reads_kept
         self._claim: int | None = None
+        self._standing = Standing()
         self._backlog = _Backlog()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="store")
         try:
@@ -98,6 +109,17 @@ class SqliteStore:
     async def claim(self) -> Claim:
         """Take over; any earlier claimant is fenced from here on."""
         return await self._run(self._do_claim)
+
+    def check(self) -> None:
+        """Nobody takes over here without the group: its word, or the next commit, tells."""
+
+    def standing(self) -> Standing:
+        """As of the last claim: this store does not elect, Kafka's group does."""
+        return self._standing
+
+    async def resign(self) -> None:
+        """Whoever claims has it: there is nothing to wait for."""
+        self._standing = Standing(epoch=self._standing.epoch)
 
     async def commit(self, commit: Commit) -> None:
         """Write one batch."""
@@ -154,9 +176,23 @@ class SqliteStore:
         """Forget delivered lines and rejected records that are old enough."""
         return await self._run(lambda: self._do_prune(before))
 
+    async def prune_reads(self, before: Micros) -> int:
+        """Forget retrievals from before this event time."""
+
+        def work() -> int:
+            with _Transaction(self._db):
+                return ledger.prune(self._db, before)
+
+        return await self._run(work)
+
     async def close(self) -> None:
         """Finish what is queued and close."""
         await self._run(self._db.close)
+        self._worker.shutdown()
+
+    def end(self) -> None:
+        """Close without a loop: for whoever only wanted the schema to be there."""
+        self._worker.submit(self._db.close).result()
         self._worker.shutdown()
 
     async def _run(self, work: Callable[[], T]) -> T:
@@ -209,6 +245,7 @@ class SqliteStore:
             positions = dict(self._db.execute("SELECT stream, next FROM offsets").fetchall())
             rows = self._db.execute("SELECT kind, key, value FROM state ORDER BY rowid").fetchall()
             self._backlog = self._count_backlog(self._db)  # an earlier claimant has added and settled lines
+        self._standing = Standing(active=True, epoch=self._claim, since=self._clock(), owner=self._owner)
         return Claim(self._claim, positions, [Row(*row) for row in rows])
 
     def _do_commit(self, commit: Commit) -> None:
@@ -217,6 +254,7 @@ class SqliteStore:
         lines = octets = 0
         with _Transaction(db):
             if db.execute("SELECT claim FROM writer").fetchone()[0] != self._claim:
+                self._standing = Standing(epoch=self._standing.epoch)
                 raise Fenced("another instance has taken over this store")
             for move in commit.moves:
                 self._move(move)
@@ -228,6 +266,7 @@ class SqliteStore:
                 "INSERT OR REPLACE INTO rejected VALUES (?, ?, ?, ?, ?, ?)",
                 [(r.stream, r.offset, r.reason, r.detail, r.value, stored) for r in commit.rejects],
             )
+            ledger.write(db, commit.reads, self._reads_kept)
             for routed in commit.routed:
                 size = self._put(routed.finding, routed.sinks, stored)
                 served = [s for s in routed.sinks if size and (self._sinks is None or s in self._sinks)]

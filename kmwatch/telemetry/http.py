@@ -16,6 +16,10 @@ class Readiness(Struct, frozen=True):
 
     ready: bool
     problems: tuple[str, ...] = ()
+    warm: bool = False  # not the active instance, and able to take over
+    role: str = "active"
+    epoch: int = 0
+    since: str | None = None
 
 
 class HttpServer:
@@ -61,9 +65,18 @@ class HttpServer:
     async def _health(self, _: web.Request) -> web.Response:
         return _json({"alive": True})
 
-    async def _ready(self, _: web.Request) -> web.Response:
+    async def _ready(self, request: web.Request) -> web.Response:
+        """With `?standby=ready` a standby that could take over counts as ready, for whoever rolls out instances."""
         found = await self._readiness()
-        return _json({"ready": found.ready, "problems": list(found.problems)}, 200 if found.ready else 503)
+        ready = found.ready or (found.warm and request.query.get("standby") == "ready")
+        body = {
+            "ready": ready,
+            "role": found.role,
+            "epoch": found.epoch,
+            "since": found.since,
+            "problems": list(found.problems),
+        }
+        return _json(body, 200 if ready else 503)
 
     async def _status_page(self, _: web.Request) -> web.Response:
         return _json(to_builtins(await self._status()))

@@ -67,6 +67,7 @@ class Metrics:
         self.missing = counter("records_missing", "Records lost before they were read, as the operator accepted.")
         self.store_failures = counter("store_failures", "Commits that failed and were tried again.")
         self.active = gauge("active", "Whether this instance reads (1) or stands by (0).")
+        self.epoch = gauge("epoch", "How often an instance has taken over this store.")
         info = gauge("build_info", "Constant 1, with the version.", "version")
         info.labels(__version__).set(1)
         self.reloaded.set(1)

@@ -14,6 +14,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from itertools import count
 from pathlib import Path
 from statistics import median
@@ -26,8 +27,11 @@ from kmwatch.cli import main as kmwatch
 from tests.bench.everything import everything
 from tests.bench.records import ATTACKS, PER_SECOND, RECORDING, SEED, records
 from tests.servers.kafka import KafkaServer
+from tests.servers.postgres import PostgresServer
+from tests.support.postgres_store import Database
 
 FLOORS = {"ratio": 0.60, "memory_mb": 150.0, "stall_ms": 100.0}
+_POSTGRES_FLOORS = {"ratio": 0.50}
 FULL_FLOORS = {"requests": 10_000.0, "memory_mb": 250.0, "stall_ms": 100.0}
 _ALL = {
     "witnesses": {"service_log": "expected", "proxy_log": "expected", "access_log": "expected"},
@@ -41,12 +45,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="dev bench", description=__doc__)
     parser.add_argument("--records", type=int, default=200_000)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--store", default="sqlite", choices=("sqlite", "postgres"))
+    parser.add_argument("--batch", type=int, nargs="*", default=[5000], help="most records of one read; each in turn")
     parser.add_argument("--full-records", type=int, default=100_000, help="of all witnesses; 0: leave that out")
     parser.add_argument("--compression", default="lz4", choices=("none", "gzip", "snappy", "lz4", "zstd"))
     given = parser.parse_args()
     with TemporaryDirectory(prefix="kmwatch-bench-") as name:
         folder = Path(name)
-        with KafkaServer(folder / "kafka") as kafka:
+        with KafkaServer(folder / "kafka") as kafka, _server(given.store) as server:
             stamps = count(_FIRST_MS, _STEP_MS)
             made = (
                 (partition, stamp, value)
@@ -56,32 +62,50 @@ def main() -> int:
             print(
                 f"{given.records} records of {size:.0f} bytes on average, {given.compression}, 4 partitions,"
                 f" seed {SEED}, {PER_SECOND} requests a second of event time, {ATTACKS:.0%} of requests of attacks;"
-                f" {given.rounds} rounds in turn, clients on core 0 of {os.cpu_count()},"
+                f" store {given.store}; {given.rounds} rounds in turn, clients on core 0 of {os.cpu_count()},"
                 f" Python {platform.python_version()}"
             )
-            raw, ours = [], []
-            for number in range(given.rounds):
-                raw.append(_child("tests.bench.raw", kafka.bootstrap, "bench", str(given.records)))
-                ours.append(
-                    _child("tests.bench.durable", str(_config(folder, kafka, "bench", number)), str(given.records))
-                )
-                print(
-                    f"  round {number + 1}: raw {raw[-1]['rate']:,.0f}/s, kmwatch {ours[-1]['rate']:,.0f}/s", flush=True
-                )
-            full = _full(folder, kafka, given) if given.full_records else []
-    missed = _report(raw, ours, FLOORS)
+            missed = [_rounds(given, kafka, server, folder, batch) for batch in given.batch]
+            full = _full(folder, kafka, given, server) if given.full_records else []
     if full:
         print(
             f"all witnesses: raw fetch {median(base['rate'] for base, _ in full):,.0f} records/s; kmwatch"
             f" {median(mine['rate'] for _, mine in full):,.0f} records/s,"
             f" {median(mine['requests'] for _, mine in full):,.0f} requests/s (medians)"
         )
-        missed |= _verdicts(_figures([mine for _, mine in full]), FULL_FLOORS)
-    return int(missed)
+        missed.append(_verdicts(_figures([mine for _, mine in full]), FULL_FLOORS))
+    return int(any(missed))
+
+
+def _rounds(
+    given: argparse.Namespace, kafka: KafkaServer, server: PostgresServer | None, folder: Path, batch: int
+) -> bool:
+    """The rounds with one size of batch; returns whether a floor is missed."""
+    raw, ours = [], []
+    print(f"at most {batch} records of a read, and so of a transaction")
+    for number in range(given.rounds):
+        raw.append(_child("tests.bench.raw", kafka.bootstrap, "bench", str(given.records)))
+        config = _config(folder, kafka, "bench", f"{batch}-{number}", _store(server))
+        ours.append(_child("tests.bench.durable", str(config), str(given.records), str(batch)))
+        print(f"  round {number + 1}: raw {raw[-1]['rate']:,.0f}/s, kmwatch {ours[-1]['rate']:,.0f}/s", flush=True)
+    return _report(raw, ours, FLOORS | (_POSTGRES_FLOORS if server is not None else {}))
+
+
+def _server(store: str) -> AbstractContextManager[PostgresServer | None]:
+    """A database that flushes what it commits, on the cores that the clients do not have."""
+    if store == "sqlite":
+        return nullcontext()
+    return PostgresServer({"fsync": "on"}, cores=set(range(os.cpu_count() or 1)) - {0})
+
+
+def _store(server: PostgresServer | None) -> dict[str, object]:
+    if server is None:
+        return {"sqlite": {"path": "kmwatch.db"}}
+    return Database(server, server.database()).store(lease="6s")
 
 
 def _full(
-    folder: Path, kafka: KafkaServer, given: argparse.Namespace
+    folder: Path, kafka: KafkaServer, given: argparse.Namespace, server: PostgresServer | None
 ) -> list[tuple[dict[str, float], dict[str, float]]]:
     """The records of all four witnesses, in turns like the others."""
     made = ((number % 4, at // 1000, value) for number, (at, value) in enumerate(everything(given.full_records)))
@@ -90,8 +114,8 @@ def _full(
     out = []
     for number in range(given.rounds):
         base = _child("tests.bench.raw", kafka.bootstrap, "full", str(given.full_records))
-        place = _config(folder, kafka, "full", number)
-        out.append((base, _child("tests.bench.durable", str(place), str(given.full_records))))
+        place = _config(folder, kafka, "full", str(number), _store(server))
+        out.append((base, _child("tests.bench.durable", str(place), str(given.full_records), "5000")))
         print(f"  round {number + 1}: {out[-1][1]['requests']:,.0f} requests/s", flush=True)
     return out
 
@@ -126,7 +150,7 @@ def _cited(folder: Path) -> frozenset[str]:
     return frozenset(event.removeprefix("api:") for line in lines for event in line["unmapped"]["kmwatch"]["event_ids"])
 
 
-def _config(folder: Path, kafka: KafkaServer, topic: str, number: int) -> Path:
+def _config(folder: Path, kafka: KafkaServer, topic: str, number: str, store: dict[str, object]) -> Path:
     place = folder / f"{topic}-{number}"
     place.mkdir()
     group = f"{topic}-{number}"
@@ -137,7 +161,7 @@ def _config(folder: Path, kafka: KafkaServer, topic: str, number: int) -> Path:
         "callers": str(RECORDING / "callers.yaml"),
         "identities": {"file": str(RECORDING / "identities.json")},
         "inventory": {"file": str(RECORDING / "inventory.jsonl")},
-        "store": {"sqlite": {"path": "kmwatch.db"}},
+        "store": store,
         "sinks": [{"name": "archive", "file": {"path": "alerts.jsonl"}}],
     }
     (place / "kmwatch.yaml").write_bytes(orjson.dumps(settings))  # YAML includes JSON

@@ -16,6 +16,7 @@ from kmwatch.clock import SystemClock
 from kmwatch.config.load import load
 from kmwatch.core.step import Engine
 from kmwatch.ports import Batch, Source
+from kmwatch.sources.kafka import KafkaSource
 from kmwatch.telemetry.logs import configure
 
 _BEAT = 0.002
@@ -34,12 +35,14 @@ class _Stalls:
             self.longest = max(self.longest, time.perf_counter() - before - _BEAT)
 
 
-async def main(folder: Path, count: int) -> None:
+async def main(folder: Path, count: int, batch: int) -> None:
     """Run the daemon until all is durable; print its figures."""
     configure("error", "json")
     loaded = load(folder / "kmwatch.yaml", os.environ)
     app = App(loaded, SystemClock())
     begun = ended = 0.0
+    assert isinstance(app._source, KafkaSource)
+    app._source._max_records = batch
     source: Source = app._source
     read, committed = source.read, app._telemetry.committed
     stalls = _Stalls()
@@ -76,4 +79,4 @@ async def main(folder: Path, count: int) -> None:
 
 if __name__ == "__main__":
     os.sched_setaffinity(0, {0})
-    asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2])))
+    asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])))

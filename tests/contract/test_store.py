@@ -9,7 +9,10 @@ import stat
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -27,30 +30,53 @@ from kmwatch.ports import (
     Store,
     StoreError,
 )
+from kmwatch.store.postgres.connection import Target
+from kmwatch.store.postgres.store import PostgresStore
 from kmwatch.store.schema import MIGRATIONS
 from kmwatch.store.sqlite import SqliteStore
+from tests.servers.postgres import PostgresServer
 from tests.support.audit import ROOT
 from tests.support.findings import finding, hostile
+
+
+@dataclass(frozen=True)
+class Made:
+    """How a kind of store is opened, looked into behind its back, and how a claim runs out."""
+
+    open: Callable[[str, Callable[[], float]], Store]
+    look: Callable[[str], list[tuple[Any, ...]]]
+    lapse: Callable[[], None] = lambda: None
 
 
 class World:
     """One database, a clock that a test moves, and instances that use both."""
 
-    def __init__(self, folder: Path, make: Callable[[Path, str, Callable[[], float]], Store]) -> None:
+    def __init__(self, folder: Path, made: Made) -> None:
         self.path = folder / "state" / "kmwatch.db"
         self.time = 1000.0
-        self._make = make
+        self.look = made.look
+        self._made = made
         self._open: list[Store] = []
 
     def open(self, owner: str = "one") -> Store:
-        store = self._make(self.path, owner, lambda: self.time)
+        store = self._made.open(owner, lambda: self.time)
         self._open.append(store)
         return store
 
     async def claimed(self, owner: str = "one") -> Store:
+        """A store that has just taken over from whoever was active, and knows nothing of it yet."""
         store = self.open(owner)
-        await store.claim()
+        await self.take_over(store)
         return store
+
+    async def take_over(self, store: Store) -> Claim:
+        for other in self._open:
+            if isinstance(other, PostgresStore):
+                vars(other._lease).pop("_beat", None)
+                if other is not store:  # it sleeps
+                    other._lease._beat = lambda: None  # type: ignore[method-assign]
+        self._made.lapse()
+        return await store.claim()
 
     async def close(self, store: Store) -> None:
         self._open.remove(store)
@@ -61,9 +87,45 @@ class World:
             await self.close(store)
 
 
-@pytest_asyncio.fixture(params=[SqliteStore], ids=["sqlite"])
+def made_sqlite(path: Path) -> Made:
+    def look(statement: str) -> list[tuple[Any, ...]]:
+        with closing(sqlite3.connect(path)) as db:
+            return db.execute(statement).fetchall()
+
+    return Made(lambda owner, clock: SqliteStore(path, owner, clock), look)
+
+
+def made_postgres(server: PostgresServer) -> Made:
+    target = Target(server.database(), password=server.password, sslmode="disable")
+
+    def look(statement: str) -> list[tuple[Any, ...]]:
+        url = f"{target.url}?password={server.password}&options=-csearch_path%3Dkmwatch"
+        return server.sql(statement, url=url)
+
+    def lapse() -> None:
+        if look("SELECT to_regclass('kmwatch.writer')")[0][0] is not None:
+            look("UPDATE writer SET expires = '-infinity'")
+
+    return Made(lambda owner, clock: PostgresStore(target, owner, clock, lease=30), look, lapse)
+
+
+def _world(request: pytest.FixtureRequest, tmp_path: Path, kind: str) -> World:
+    if kind == "sqlite":
+        return World(tmp_path, made_sqlite(tmp_path / "state" / "kmwatch.db"))
+    return World(tmp_path, made_postgres(request.getfixturevalue("postgres")))
+
+
+@pytest_asyncio.fixture(params=["sqlite", "postgres"])
 async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
-    made = World(tmp_path, request.param)
+    made = _world(request, tmp_path, request.param)
+    yield made
+    await made.close_all()
+
+
+@pytest_asyncio.fixture
+async def file_world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
+    """For what only a store in a file has."""
+    made = _world(request, tmp_path, "sqlite")
     yield made
     await made.close_all()
 
@@ -138,7 +200,7 @@ async def test_an_older_claimant_is_fenced_and_writes_nothing(world: World) -> N
     first = await world.claimed("first")
     await first.commit(commit(1, move=Move("t/0", None, 5)))
     second = world.open("second")
-    assert (await second.claim()).number == 2
+    assert (await world.take_over(second)).number == 2
     with pytest.raises(Fenced):
         await first.commit(commit(2, move=Move("t/0", 5, 6), rows=(Row("a", "b", b"c"),)))
     await second.commit(commit(3, move=Move("t/0", 5, 7)))
@@ -185,8 +247,42 @@ async def test_a_claimant_takes_over_the_backlog_as_it_is_now(world: World) -> N
     await active.commit(commit(1, 2, 3))
     (first, *_) = await active.pending("siem", 1)
     await active.delivered("siem", [first.seq])
-    await standby.claim()
+    await world.take_over(standby)
     assert standby.backlog() == 2
+
+
+async def test_a_store_says_whether_it_is_the_active_one_and_since_which_epoch(world: World) -> None:
+    store = world.open()
+    assert (store.standing().role, store.standing().active) == ("standby", False)
+    claim = await store.claim()
+    standing = store.standing()
+    assert (standing.role, standing.epoch, standing.owner) == ("active", claim.number, "one")
+    assert standing.since is not None
+    store.check()
+
+
+async def test_whoever_resigns_is_active_no_more_and_may_claim_again(world: World) -> None:
+    store = await world.claimed()
+    await store.resign()
+    assert not store.standing().active
+    assert (await store.claim()).number == 2
+    await store.commit(commit(1))
+
+
+async def test_whoever_was_fenced_knows_that_it_is_active_no_more(world: World) -> None:
+    first = await world.claimed("first")
+    await world.claimed("second")
+    with pytest.raises(Fenced):
+        await first.commit(commit(1))
+    assert first.standing().role == "standby"
+
+
+async def test_a_batch_of_thousands_is_stored_in_order(world: World) -> None:
+    store = await world.claimed()
+    rows = tuple(Row("s", f"key-{number}", b"v") for number in range(5000))
+    await store.commit(commit(*range(1000), rows=rows))
+    assert (await store.claim()).rows == list(rows)
+    assert await lines(store, limit=1000) == [f"line-{number}" for number in range(1000)]
 
 
 # Outbox
@@ -379,19 +475,19 @@ async def test_an_operator_works_beside_a_running_instance_without_taking_its_pl
     await running.commit(commit(2))  # it still has the claim
 
 
-async def test_a_damaged_store_is_told_from_one_that_will_work_again(world: World) -> None:
-    store = await world.claimed()
+async def test_a_damaged_store_is_told_from_one_that_will_work_again(file_world: World) -> None:
+    store = await file_world.claimed()
     assert isinstance(store, SqliteStore)
     for number in range(1, 300):
         await store.commit(commit(number))
     await store._run(lambda: store._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall())
-    size = world.path.stat().st_size
-    with world.path.open("r+b") as file:
+    size = file_world.path.stat().st_size
+    with file_world.path.open("r+b") as file:
         file.seek(8192)
         file.write(os.urandom(size - 8192))
-    await world.close(store)
+    await file_world.close(store)
     with pytest.raises((StateError, StoreError), match=r"is damaged|cannot open the store"):
-        await _everything(world.open())
+        await _everything(file_world.open())
 
 
 async def _everything(store: Store) -> None:
@@ -422,78 +518,74 @@ async def test_pruning_takes_what_is_old_and_done_and_keeps_what_is_owed(world: 
     assert await lines(store) == ["line-4"]
     siem = (await store.accounts())["siem"]
     assert (siem.dead, siem.pending, store.backlog()) == (1, 1, 2)
-    with sqlite3.connect(world.path) as db:
-        kept = [uid for (uid,) in db.execute("SELECT line_uid FROM outbox ORDER BY seq")]
-    db.close()
+    kept = [uid for (uid,) in world.look("SELECT line_uid FROM outbox ORDER BY seq")]
     assert kept == ["line-1", "line-3", "line-4", "line-6"]
 
 
 async def test_a_rejected_record_is_kept_with_its_reason(world: World) -> None:
     store = await world.claimed()
     await store.commit(Commit([], [], [], [Reject("t/0", 7, "bad_time", "why", b"\x00\xffraw")]))
-    with sqlite3.connect(world.path) as db:
-        row = db.execute("SELECT stream, position, reason, detail, value FROM rejected").fetchone()
-    db.close()
+    (row,) = world.look("SELECT stream, position, reason, detail, value FROM rejected")
     assert row == ("t/0", 7, "bad_time", "why", b"\x00\xffraw")
 
 
 # Files
 
 
-async def test_nobody_else_may_read_its_files(world: World) -> None:
+async def test_nobody_else_may_read_its_files(file_world: World) -> None:
     before = os.umask(0)
     try:
-        store = await world.claimed()
+        store = await file_world.claimed()
         await store.commit(commit(1))
     finally:
         os.umask(before)
-    files = list(world.path.parent.iterdir())
+    files = list(file_world.path.parent.iterdir())
     assert len(files) >= 2, "the write-ahead log is there too"
     assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
 
 
-async def test_a_file_that_others_could_read_is_closed_to_them(world: World) -> None:
-    await world.close(await world.claimed())
-    world.path.chmod(0o644)
-    world.open()
-    assert stat.S_IMODE(world.path.stat().st_mode) == 0o600
+async def test_a_file_that_others_could_read_is_closed_to_them(file_world: World) -> None:
+    await file_world.close(await file_world.claimed())
+    file_world.path.chmod(0o644)
+    file_world.open()
+    assert stat.S_IMODE(file_world.path.stat().st_mode) == 0o600
 
 
-async def test_a_store_of_a_newer_release_is_refused_with_what_to_do(world: World) -> None:
-    await world.close(await world.claimed())
-    with sqlite3.connect(world.path) as db:
+async def test_a_store_of_a_newer_release_is_refused_with_what_to_do(file_world: World) -> None:
+    await file_world.close(await file_world.claimed())
+    with sqlite3.connect(file_world.path) as db:
         db.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
     db.close()
     with pytest.raises(StoreError, match=r"newer release.*run that release"):
-        world.open()
+        file_world.open()
 
 
 @pytest.mark.parametrize("version", [0, 1, 99])
-async def test_a_database_of_something_else_is_refused_and_left_as_it_is(world: World, version: int) -> None:
-    world.path.parent.mkdir()
-    with sqlite3.connect(world.path) as db:
+async def test_a_database_of_something_else_is_refused_and_left_as_it_is(file_world: World, version: int) -> None:
+    file_world.path.parent.mkdir()
+    with sqlite3.connect(file_world.path) as db:
         db.executescript(f"CREATE TABLE theirs (a); PRAGMA user_version = {version};")
     db.close()
-    world.path.chmod(0o640)
-    content = world.path.read_bytes()
+    file_world.path.chmod(0o640)
+    content = file_world.path.read_bytes()
     with pytest.raises(StoreError, match="a database of something else"):
-        world.open()
-    assert world.path.read_bytes() == content
-    assert stat.S_IMODE(world.path.stat().st_mode) == 0o640
-    assert [path.name for path in world.path.parent.iterdir()] == [world.path.name]
+        file_world.open()
+    assert file_world.path.read_bytes() == content
+    assert stat.S_IMODE(file_world.path.stat().st_mode) == 0o640
+    assert [path.name for path in file_world.path.parent.iterdir()] == [file_world.path.name]
 
 
-async def test_a_file_that_is_no_database_is_refused(world: World) -> None:
-    world.path.parent.mkdir()
-    world.path.write_bytes(b"alerts: none\n" * 1000)
+async def test_a_file_that_is_no_database_is_refused(file_world: World) -> None:
+    file_world.path.parent.mkdir()
+    file_world.path.write_bytes(b"alerts: none\n" * 1000)
     with pytest.raises(StoreError, match="cannot open the store"):
-        world.open()
+        file_world.open()
 
 
-async def test_a_folder_that_cannot_be_made_is_an_error_of_the_store(world: World) -> None:
-    world.path.parent.write_bytes(b"a file where the folder should be")
+async def test_a_folder_that_cannot_be_made_is_an_error_of_the_store(file_world: World) -> None:
+    file_world.path.parent.write_bytes(b"a file where the folder should be")
     with pytest.raises(StoreError, match="cannot open the store"):
-        world.open()
+        file_world.open()
 
 
 # Trouble
@@ -514,8 +606,8 @@ async def _fails_then_works(store: Store, mend: Callable[[], Awaitable[None]]) -
     assert (claim.positions, [row.key for row in claim.rows]) == ({"t/0": 9}, ["k"])
 
 
-async def test_a_full_database_refuses_a_commit_and_takes_it_when_there_is_room(world: World) -> None:
-    store = await world.claimed()
+async def test_a_full_database_refuses_a_commit_and_takes_it_when_there_is_room(file_world: World) -> None:
+    store = await file_world.claimed()
     assert isinstance(store, SqliteStore)
     await store.commit(commit(1, move=Move("t/0", None, 5)))
 
@@ -526,8 +618,8 @@ async def test_a_full_database_refuses_a_commit_and_takes_it_when_there_is_room(
     await _fails_then_works(store, lambda: limit(1_000_000))
 
 
-async def test_a_database_that_may_not_be_written_refuses_a_commit_and_takes_it_when_it_may(world: World) -> None:
-    store = await world.claimed()
+async def test_a_database_that_may_not_be_written_refuses_a_commit_and_takes_it_when_it_may(file_world: World) -> None:
+    store = await file_world.claimed()
     assert isinstance(store, SqliteStore)
     await store.commit(commit(1, move=Move("t/0", None, 5)))
 
@@ -581,9 +673,9 @@ def test_a_disk_that_takes_no_more_bytes_refuses_a_commit_and_takes_it_later(tmp
     assert (then, now) == ("then: {'t/0': 1}", "now: {'t/0': 2}")
 
 
-async def test_a_store_locked_by_another_process_waits_and_then_works(world: World) -> None:
-    store = await world.claimed()
-    other = sqlite3.connect(world.path, isolation_level=None)
+async def test_a_store_locked_by_another_process_waits_and_then_works(file_world: World) -> None:
+    store = await file_world.claimed()
+    other = sqlite3.connect(file_world.path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     task = asyncio.ensure_future(store.commit(commit(1)))
     other.execute("COMMIT")

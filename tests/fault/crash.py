@@ -13,13 +13,13 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.servers.kafka import KafkaServer
 from tests.support.crashing_main import ACKNOWLEDGED, OFTEN, OPEN_JOINS, POINTS
-from tests.support.daemon import Config, Daemon, configuration, file_sink, kafka_source
+from tests.support.daemon import PATIENCE, Config, Daemon, configuration, file_sink, kafka_source
 from tests.support.recorded import PARTITIONS, alerts_in, copies, halves_apart, produce
 from tests.support.store import analysis, latest, offsets, outbox
 
@@ -30,6 +30,7 @@ RANDOM = "at random"
 _KILLS_A_COPY = 12  # how many kills one copy of the recording lasts for
 _BATCH, _PACE = "60", "0.05"
 _AT_WORK = 0.8  # share of the random kills that come while it reads; the others come somewhere in its start
+_SLOWEST = 250.0  # records a second that a busy machine gets through
 _LIFE = 30.0  # seconds after which a life that did not come to its point is ended anyway
 
 
@@ -106,14 +107,16 @@ def crash(kafka: KafkaServer, folder: Path, *, kills: int, seed: int) -> Report:
     asyncio.run(produce(kafka, topic, records))
     calm, wild = _place(kafka, topic, folder / "calm"), _place(kafka, topic, folder / "wild")
 
-    _to_the_end(calm, len(records))
+    to_the_end(calm, len(records))
     with Daemon(wild.folder, wild.config, module="tests.support.crashing_main") as daemon:
         for number, (point, passes) in enumerate(_plan(kills, chance), 1):
             ended = _life(daemon, wild, point, passes, chance)
             stored, lines = sum(offsets(wild.store).values()), len(outbox(wild.store))
             report.kills.append(Kill(number, passes, ended, stored, lines))
-    _to_the_end(wild, len(records))
-    _compare(calm, wild, report)
+    to_the_end(wild, len(records))
+    compared = compare(calm, wild, [alert.line for alert in alerts_in(wild.folder / "alerts.jsonl")])
+    report.lines, report.sent_again = compared.lines, compared.sent_again
+    report.problems += compared.problems
     report.problems += [f"never hit: {point}" for point in NEVER_MISSED if point not in report.points()]
     report.seconds = time.monotonic() - began
     return report
@@ -159,7 +162,7 @@ def _hits(place: Place) -> list[str]:
     return place.trap_log.read_text().splitlines() if place.trap_log.exists() else []
 
 
-def _to_the_end(place: Place, produced: int) -> None:
+def to_the_end(place: Place, produced: int) -> None:
     """Let an unharmed daemon finish: everything consumed, judged and delivered."""
     with Daemon(place.folder, place.config, name="calm") as daemon:
         daemon.start()
@@ -172,18 +175,28 @@ def _to_the_end(place: Place, produced: int) -> None:
                 and bool(status.account.sinks)
             ),
             "all is consumed, judged and delivered",
+            PATIENCE + produced / _SLOWEST,
         )
         assert status.account.balanced, status.account
         assert daemon.terminate() == 0, daemon.output()
 
 
-def _compare(calm: Place, wild: Place, report: Report) -> None:
-    """Hold the store and the alerts after all the kills against those of the undisturbed run."""
+@dataclass
+class Compared:
+    """Lines of the outbox, how many of them sinks were sent again, and what differs."""
+
+    lines: int
+    sent_again: int = 0
+    problems: list[str] = field(default_factory=list)
+
+
+def compare(calm: Place, wild: Place, lines: Sequence[str]) -> Compared:
+    """Hold the store and the lines delivered after all that happened against those of the undisturbed run."""
     expected, found = outbox(calm.store), outbox(wild.store)
-    report.lines = len(found)
+    report = Compared(len(found))
     ids = Counter(line.line for line in found)
     wanted = {line.line for line in expected}
-    delivered = Counter(alert.line for alert in alerts_in(wild.folder / "alerts.jsonl"))
+    delivered = Counter(lines)
     report.sent_again = delivered.total() - len(delivered)
     _check(report, sorted(expected) == sorted(found), f"findings differ: {set(expected) ^ set(found)}")
     _check(report, len(ids) == ids.total(), f"twice in the outbox: {[line for line, n in ids.items() if n > 1]}")
@@ -193,6 +206,7 @@ def _compare(calm: Place, wild: Place, report: Report) -> None:
     before, after = (analysis(place.store, place.folder / "calm.yaml", now) for place in (calm, wild))
     for name, one, other in zip(before._fields, before, after, strict=True):
         _check(report, one == other, f"state differs: {name}: {_difference(one, other)}")
+    return report
 
 
 def _difference(one: object, other: object) -> str:
@@ -201,7 +215,7 @@ def _difference(one: object, other: object) -> str:
     return f"{one!r} is not {other!r}"[:2000]
 
 
-def _check(report: Report, holds: bool, problem: str) -> None:  # noqa: FBT001
+def _check(report: Compared, holds: bool, problem: str) -> None:  # noqa: FBT001
     if not holds:
         report.problems.append(problem)
 

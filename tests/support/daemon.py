@@ -214,7 +214,7 @@ class Daemon:
         """Wait until it answers at all: a standby is alive and not ready."""
         self._wait(lambda: self.get("/healthz") is not None, "/healthz answers")
 
-    def wait_until(self, holds: Callable[[Status], bool], what: str) -> Status:
+    def wait_until(self, holds: Callable[[Status], bool], what: str, patience: float = PATIENCE) -> Status:
         """Wait until something holds of /status, and return that status."""
         found: list[Status] = []
 
@@ -225,7 +225,7 @@ class Daemon:
             found[:] = [json.decode(answer.body, type=Status)]
             return holds(found[0])
 
-        self._wait(look, what)
+        self._wait(look, what, patience)
         return found[0]
 
     def wait_for_log(self, event: str) -> LogLine:
@@ -247,15 +247,15 @@ class Daemon:
                 continue
         return lines
 
-    def _wait(self, holds: Callable[[], bool], what: str) -> None:
-        deadline = time.monotonic() + PATIENCE
+    def _wait(self, holds: Callable[[], bool], what: str, patience: float = PATIENCE) -> None:
+        deadline = time.monotonic() + patience
         while not holds():
             if not self.running:
                 raise AssertionError(self._story(f"the daemon ended before {what}"))
             if time.monotonic() > deadline:
                 status = self.get("/status")
                 shown = status.body.decode() if status else "/status does not answer"
-                raise AssertionError(self._story(f"not so after {PATIENCE:.0f} s: {what}; {shown}"))
+                raise AssertionError(self._story(f"not so after {patience:.0f} s: {what}; {shown}"))
             time.sleep(_LOOK)
 
     def _story(self, what: str) -> str:

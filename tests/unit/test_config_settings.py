@@ -33,8 +33,13 @@ KINDS = ", ".join(SINK_KINDS)
 RULE_LIST = ", ".join(RULES)
 TOP = (
     "sources, witnesses, callers, identities, inventory, store, sinks, detections, learning, silences,"
-    " proxies, proxy_log, network, http, timing, limits, log"
+    " proxies, proxy_log, network, http, timing, limits, ledger, log"
 )
+
+
+def postgres(keys: str) -> str:
+    return SETTINGS.replace("{sqlite: {path: state.db}}", f"{{postgres: {{{keys}}}}}")
+
 
 BROKEN = [
     (SETTINGS + "witneses: {}", f'7: witneses: unknown key; did you mean "witnesses"? allowed: {TOP}'),
@@ -89,8 +94,32 @@ BROKEN = [
     ),
     (SETTINGS.replace("callers: callers.yaml\n", ""), "1: callers: is missing; add it (Path of the caller map)"),
     (
-        SETTINGS.replace("{sqlite: {path: state.db}}", "{sqlite: {path: state.db}, postgres: {}}"),
-        "5: store.postgres: unknown key; allowed: sqlite",
+        SETTINGS.replace("{sqlite: {path: state.db}}", "{sqlite: {path: state.db}, postgres: {url: 'postgresql://a'}}"),
+        "5: store: a store is exactly one of: sqlite, postgres; keep one of them",
+    ),
+    (
+        postgres("url: 'postgresql://me:hunter2@db/kmwatch'"),
+        ("5: store.postgres.url: holds a password; write it under store.postgres.password, as ${NAME} or file:PATH"),
+    ),
+    (
+        postgres("url: 'mysql://db/kmwatch'"),
+        "5: store.postgres.url: is no address of PostgreSQL; write postgresql://user@host:5432/database",
+    ),
+    (
+        postgres("url: 'postgresql://db/kmwatch?sslmode=disable&application_name=x'"),
+        "5: store.postgres.url: sets sslmode; remove it, the keys of store.postgres set what it would",
+    ),
+    (
+        postgres("url: 'postgresql://db/kmwatch', lease: 1s"),
+        "5: store.postgres.lease: must be from 2s to 120s",
+    ),
+    (
+        postgres("url: 'postgresql://db/kmwatch', cert: c.pem"),
+        "5: store.postgres: cert and key belong together; give both or neither",
+    ),
+    (
+        postgres("url: 'postgresql://db/kmwatch', tls: disable, ca: c.pem"),
+        "5: store.postgres: tls: disable uses no ca, cert or key; remove them or the line",
     ),
     (sources(""), "1: sources: must not be empty; list at least one"),
     (sources("{}"), "1: sources[0]: a source is exactly one of: kafka, file; keep one of them"),
@@ -171,8 +200,8 @@ BROKEN = [
         "6: sinks[0]: gets no detection at all; name some under detections, or remove it",
     ),
     (
-        sinks("{name: a, stdout: {}, detections: [KMW-003]}"),
-        f"6: sinks[0].detections[0]: KMW-003 is not available in this release; available: {RULE_LIST}",
+        sinks("{name: a, stdout: {}, detections: [KMW-021]}"),
+        f"6: sinks[0].detections[0]: KMW-021 is not available in this release; available: {RULE_LIST}",
     ),
     (
         kafka("protocol: sasl_ssl, mechanism: OAUTHBEARER"),
@@ -301,6 +330,7 @@ def test_relative_paths_start_at_the_folder_of_the_configuration(tmp_path: Path)
     settings = Files(tmp_path, settings=text).load().settings
     assert settings.sources[0].file is not None
     assert settings.sources[0].file.paths == ("-", f"{tmp_path}/records/*.gz", "/var/log/x")
+    assert settings.store.sqlite is not None
     assert settings.store.sqlite.path == tmp_path / "state.db"
 
 

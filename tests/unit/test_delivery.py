@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 
 from kmwatch.core.model import Finding
 from kmwatch.delivery import Delivery, DeliveryState, FailureKind, State, Tuning
-from kmwatch.ports import ConfigurationError, PartialError, Pending, PermanentError, SplitError, TransientError
+from kmwatch.ports import (
+    ConfigurationError,
+    PartialError,
+    Pending,
+    PermanentError,
+    SplitError,
+    StoreError,
+    TransientError,
+)
 from tests.support.findings import beat, finding
 from tests.support.memory_outbox import MemoryOutbox
 
@@ -304,6 +312,23 @@ async def test_trouble_of_the_store_is_retried() -> None:
     await bench.until(lambda: outbox.acknowledged["siem"] == ["line-1"])
     await delivery.stop()
     assert len(bench.sleeps) == 3
+
+
+async def test_a_store_that_was_away_leaves_no_idle_sink_in_trouble() -> None:
+    """A standby would never be ready again: nothing comes to be delivered that would show the sink to be well."""
+    bench = Bench(ScriptedSink("siem"))
+    broken, read = [StoreError("away")], bench.outbox.pending
+
+    async def pending(sink: str, limit: int) -> list[Pending]:
+        if broken:
+            raise broken.pop()
+        return await read(sink, limit)
+
+    bench.outbox.pending = pending  # type: ignore[method-assign]
+    bench.delivery.start()
+    await bench.until(lambda: [state.state for state in bench.log.states] == [State.RETRYING, State.IDLE])
+    assert [(one.state, one.last_error) for one in bench.delivery.states()] == [(State.IDLE, None)]
+    await bench.delivery.stop()
 
 
 async def test_drain_delivers_what_is_pending_and_says_that_all_is_done() -> None:

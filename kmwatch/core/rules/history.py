@@ -31,9 +31,13 @@ class Reads:
     def __init__(self, limit: int) -> None:
         """Remember at most `limit` secrets."""
         self.state: Keyed[LastRead] = Keyed("reads", LastRead, limit)
+        self._noted: Case | None = None
 
     def note(self, case: Case) -> None:
-        """Remember a successful read; cheap where the same caller reads again and again."""
+        """Remember a successful read; cheap where other rules have, or where the same caller reads again and again."""
+        if case is self._noted:
+            return
+        self._noted = case
         event = case.event
         target, at = event.target, event.event_time
         if target.type != "secret" or target.id is None:
@@ -72,9 +76,13 @@ class AclHistory:
     def __init__(self, limit: int) -> None:
         """Remember at most `limit` secrets."""
         self.state: Keyed[list[Change]] = Keyed("acl-history", list[Change], limit)
+        self._noted: Case | None = None
 
     def note(self, case: Case) -> None:
         """Remember a successful change, once."""
+        if case is self._noted:
+            return
+        self._noted = case
         event, match = case.event, case.match
         if event.kind is not Kind.ACL_CHANGE or event.target.type != "secret" or event.target.id is None:
             return

@@ -1,0 +1,261 @@
+"""What every store must keep of retrievals and findings, and answer about them (ports.History)."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+import pytest_asyncio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kmwatch.core.constraint import inside, parse_address, ranges
+from kmwatch.core.ledger import Extent, Query, Read, Use
+from kmwatch.core.model import SECOND, Match, Nearest, Reason
+from kmwatch.ports import Commit, Fenced, History, Move, Routed, Store, StoreError
+from kmwatch.store.history import SqliteHistory
+from kmwatch.store.ledger import select
+from kmwatch.store.schema import MIGRATIONS
+from kmwatch.store.sqlite import SqliteStore
+from tests.support.audit import EXPLAINED, START
+from tests.support.findings import HOSTILE, finding, hostile
+from tests.support.reads import commit, gathered, queries, read, reads, row
+
+
+class World:
+    """One database, stores that write it and histories that are asked."""
+
+    def __init__(self, folder: Path, store: Callable[[Path, int], Store], history: Callable[[Path], History]) -> None:
+        self.path = folder / "kmwatch.db"
+        self._store, self._history = store, history
+        self._open: list[Store | History] = []
+
+    async def store(self, kept: int = 1000) -> Store:
+        store = self._store(self.path, kept)
+        self._open.append(store)
+        await store.claim()
+        return store
+
+    def history(self) -> History:
+        history = self._history(self.path)
+        self._open.append(history)
+        return history
+
+    async def ask(self, query: Query = Query()) -> list[Read]:  # noqa: B008  (frozen)
+        return await gathered(self.history().reads(query))
+
+    async def close(self) -> None:
+        for one in self._open:
+            await one.close()
+
+
+def sqlite_store(path: Path, kept: int) -> Store:
+    return SqliteStore(path, "one", lambda: 1000.0, reads_kept=kept)
+
+
+IMPLEMENTATIONS = [pytest.param((sqlite_store, SqliteHistory), id="sqlite")]
+
+
+@pytest_asyncio.fixture(params=IMPLEMENTATIONS)
+async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
+    made = World(tmp_path, *request.param)
+    yield made
+    await made.close()
+
+
+# Rows
+
+
+async def test_a_retrieval_comes_back_as_it_was_written(world: World) -> None:
+    undecided = read(2, explained=None, secret_id=None, user_name=None, address=None, declaration=None)
+    await (await world.store()).commit(commit(read(1), undecided))
+    assert await world.ask() == [read(1), undecided]
+
+
+async def test_retrievals_come_in_the_order_of_time_whatever_the_order_of_arrival(world: World) -> None:
+    store = await world.store()
+    await store.commit(commit(read(3), read(1)))
+    await store.commit(commit(read(2, event_time=START + SECOND)))
+    assert [one.event_id for one in await world.ask()] == ["api:req-1", "api:req-2", "api:req-3"]
+
+
+async def test_a_retrieval_told_again_has_the_last_verdict_and_one_row(world: World) -> None:
+    store = await world.store()
+    await store.commit(commit(read(1, explained=None, declaration=None)))
+    await store.commit(commit(read(1, explained=False, declaration="lb", address="10.9.9.9")))
+    assert await world.ask() == [read(1, explained=False, declaration="lb", address="10.9.9.9")]
+    assert await world.ask(Query(network="10.0.0.1/32")) == []
+    assert await world.ask(Query(network="10.9.9.9/32")) != []
+    assert (await world.history().extent()).rows == 1
+
+
+async def test_what_was_no_retrieval_after_all_is_taken_back(world: World) -> None:
+    store = await world.store()
+    await store.commit(commit(read(1), read(2)))
+    await store.commit(commit(gone=("api:req-1", "api:never")))
+    assert await world.ask() == [read(2)]
+    assert (await world.history().extent()).rows == 1
+
+
+async def test_a_commit_that_is_refused_leaves_no_row(world: World) -> None:
+    store = await world.store()
+    refused = commit(read(1))
+    refused.moves.append(Move("t/0", 4, 9))
+    with pytest.raises(Fenced):
+        await store.commit(refused)
+    assert await world.ask() == []
+    assert (await world.history().extent()).rows == 0
+
+
+async def test_text_of_an_attacker_is_kept_and_found(world: World) -> None:
+    evil = HOSTILE + "\ud800" + "x" * 5000
+    one = row(1, Match(explained=False, reason=Reason.NETWORK, nearest=Nearest("own", "agents", "a", evil)), evil)
+    await (await world.store()).commit(commit(one))
+    assert one.secret_id is not None
+    assert len(one.secret_id) == 255
+    assert await world.ask(Query(secret=evil)) == [one]
+    assert await world.ask(Query(secret=evil + "y")) == [], "what differs beyond the cut is another secret"
+
+
+# Questions
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.lists(reads, max_size=6), max_size=4), st.lists(queries, min_size=1, max_size=5))
+def test_a_question_is_answered_with_exactly_the_rows_that_fit(batches: list[list[Read]], asked: list[Query]) -> None:
+    """Whatever the implementation's indexes: held against a list in memory."""
+    latest = {one.event_id: one for batch in batches for one in batch}
+
+    async def answers(folder: str, make: tuple[Callable[[Path, int], Store], Callable[[Path], History]]) -> None:
+        world = World(Path(folder), *make)
+        try:
+            store = await world.store()
+            for batch in batches:
+                await store.commit(commit(*batch))
+            for query in asked:
+                fitting = sorted(filter(fits(query), latest.values()), key=lambda one: (one.event_time, one.event_id))
+                assert await world.ask(query) == fitting
+        finally:
+            await world.close()
+
+    for implementation in IMPLEMENTATIONS:
+        with TemporaryDirectory() as folder:
+            asyncio.run(answers(folder, implementation.values[0]))  # type: ignore[arg-type]
+
+
+def fits(query: Query) -> Callable[[Read], bool]:
+    """The meaning of a query, said plainly."""
+
+    def holds(one: Read) -> bool:
+        return (
+            query.secret in (None, one.secret_id)
+            and (not query.users or one.user_id in query.users)
+            and query.project in (None, one.project_id)
+            and query.declaration in (None, one.declaration)
+            and query.request in (None, one.request_id, one.event_id)
+            and (query.network is None or inside(parse_address(one.address), ranges([query.network])))
+            and (query.since is None or one.event_time >= query.since)
+            and (query.until is None or one.event_time < query.until)
+        )
+
+    return holds
+
+
+async def test_a_reader_sees_one_moment_while_the_writer_goes_on(world: World) -> None:
+    store = await world.store(5000)
+    await store.commit(commit(*(read(number) for number in range(1, 2001))))
+    pages = world.history().reads(Query())
+    first = await anext(pages)
+    await store.commit(commit(*(read(number) for number in range(2001, 3001)), gone=("api:req-1999",)))
+    assert [one.event_id for one in first + await gathered(pages)] == [f"api:req-{n}" for n in range(1, 2001)]
+
+
+async def test_how_secrets_were_used_is_counted(world: World) -> None:
+    await (await world.store()).commit(
+        commit(read(1), read(5), read(3), read(4, secret_id="s-2"), read(6, secret_id=None))
+    )
+    assert await world.history().uses() == {
+        "s-1": Use(3, START + SECOND, START + 5 * SECOND),
+        "s-2": Use(1, START + 4 * SECOND, START + 4 * SECOND),
+    }
+
+
+async def test_a_finding_is_found_by_its_own_id_and_by_that_of_each_of_its_lines(world: World) -> None:
+    sent = [finding(1), finding(2), hostile(3)]
+    await (await world.store()).commit(Commit([], [], [Routed(one, ()) for one in sent], []))
+    history = world.history()
+    assert [one.line_uid for one in await gathered(history.findings())] == ["line-1", "line-2", "line-3"]
+    assert await gathered(history.findings("finding-2")) == [finding(2)]
+    assert await gathered(history.findings("line-2")) == [finding(2)]
+    assert await gathered(history.findings("' OR 1=1 --")) == []
+
+
+# Bounds
+
+
+async def test_beyond_its_size_the_ledger_lets_the_oldest_go_and_says_how_many(world: World) -> None:
+    store = await world.store(3)
+    await store.commit(commit(read(5), read(2), read(3)))
+    await store.commit(commit(read(1), read(4)))
+    assert [one.event_id for one in await world.ask()] == ["api:req-3", "api:req-4", "api:req-5"]
+    assert await world.history().extent() == Extent(3, START + 3 * SECOND, 2)
+    await store.commit(commit(read(4, explained=False)))  # a row written anew makes none go
+    assert await world.history().extent() == Extent(3, START + 3 * SECOND, 2)
+
+
+async def test_pruning_forgets_what_happened_before_a_moment_and_no_finding(world: World) -> None:
+    store = await world.store()
+    await store.commit(commit(read(1), read(2), read(3)))
+    await store.commit(Commit([], [], [Routed(finding(1), ("siem",))], []))
+    assert await store.prune_reads(START + 2 * SECOND) == 1
+    assert await store.prune_reads(START + 2 * SECOND) == 0
+    assert await world.history().extent() == Extent(2, START + 2 * SECOND, 0)
+    assert store.backlog() == 1
+
+
+async def test_an_empty_ledger_reaches_back_to_nowhere(world: World) -> None:
+    await world.store()
+    assert await world.history().extent() == Extent(0, None, 0)
+    assert await world.history().uses() == {}
+
+
+# SQLite
+
+
+@settings(max_examples=80, deadline=None)
+@given(queries.filter(lambda query: query != Query()))
+def test_no_question_scans_the_table(query: Query) -> None:
+    with closing(sqlite3.connect(":memory:")) as db:
+        db.executescript("".join(MIGRATIONS))
+        sql, values = select(query)
+        steps = [detail for *_, detail in db.execute(f"EXPLAIN QUERY PLAN {sql}", values)]
+    assert [step for step in steps if step.startswith("SCAN reads") or step == "SCAN outbox"] == []
+    assert any("SEARCH reads" in step for step in steps)
+
+
+async def test_a_store_of_the_release_before_gets_its_ledger_and_keeps_what_it_holds(tmp_path: Path) -> None:
+    path = tmp_path / "kmwatch.db"
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(MIGRATIONS[0])
+        db.executescript("INSERT INTO offsets VALUES ('t/0', 7, 'x'); PRAGMA user_version = 1;")
+    with pytest.raises(StoreError, match="another release"):
+        SqliteHistory(path)
+    store = sqlite_store(path, 10)
+    claim = await store.claim()
+    await store.commit(commit(row(1, EXPLAINED, "s-1")))
+    history = SqliteHistory(path)
+    assert claim.positions == {"t/0": 7}
+    assert len(await gathered(history.reads(Query()))) == 1
+    await history.close()
+    await store.close()
+
+
+def test_asking_makes_no_store(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="no store"):
+        SqliteHistory(tmp_path / "none.db")
+    assert list(tmp_path.iterdir()) == []
