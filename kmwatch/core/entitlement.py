@@ -100,8 +100,7 @@ def known_roles(who: Initiator, declarations: Declarations) -> tuple[str, ...] |
     """The caller's roles in the project of their token: what a log shows, else what the identities assign."""
     if who.roles:
         return who.roles
-    assigned = getattr(declarations.directory, "roles", None)
-    return assigned(who.user_id, who.project_id) if assigned is not None else None
+    return declarations.directory.roles(who.user_id, who.project_id)
 
 
 _Part = tuple[bool | None, str]
