@@ -232,7 +232,10 @@ class Lines:
 
     def _clock(self, host: str, precision: Micros, width: Micros) -> tuple[Micros, Micros]:
         """By how much a host's clock is ahead, and how far from that a line may lie."""
-        return self.skews.of(host) or 0, width + precision
+        ahead = self.skews.of(host)
+        if ahead is None and precision < SECOND:  # a web server's clock, of whole seconds, is the Key Manager's own
+            width = max(width, WIDE)
+        return ahead or 0, width + precision
 
     def _fits(self, request: OpenRequest, line: Line, width: Micros) -> bool:
         record = line.record

@@ -91,7 +91,7 @@ def test_the_service_log_says_what_was_given_out_where_the_path_does_not() -> No
 
 
 def test_a_line_with_the_requests_method_path_status_and_time_is_its_own() -> None:
-    parts = Joining(AUDIT_AND_PROXY)
+    parts = acquainted()
     parts.add(whole(1), "audit")
     assert parts.add(line(), "proxy") is Joined.WAITING
     assert parts.due(START + WIDE - 1) == []
@@ -103,7 +103,7 @@ def test_a_line_with_the_requests_method_path_status_and_time_is_its_own() -> No
 
 
 def test_a_line_that_was_written_before_its_request_is_known_is_found_too() -> None:
-    parts = Joining(AUDIT_AND_PROXY)
+    parts = acquainted(ahead=-SECOND)
     parts.add(line(ahead=-SECOND))
     parts.add(whole(1))
     (told,) = parts.due(START + WIDE)
@@ -114,7 +114,7 @@ def test_a_line_that_was_written_before_its_request_is_known_is_found_too() -> N
     "path", [f"//v1/secrets/{SECRET}/payload", f"/v1/./secrets/{SECRET}/payload", PAYLOAD + "?x=1"]
 )
 def test_a_line_may_spell_the_path_as_the_client_did(path: str) -> None:
-    parts = Joining(AUDIT_AND_PROXY)
+    parts = acquainted()
     parts.add(whole(1))
     parts.add(line(path=path))
     (told,) = parts.due(START + WIDE)
@@ -122,7 +122,7 @@ def test_a_line_may_spell_the_path_as_the_client_did(path: str) -> None:
 
 
 def test_a_line_tells_get_from_head_which_the_audit_event_does_not() -> None:
-    parts = Joining(AUDIT_AND_PROXY)
+    parts = acquainted()
     parts.add(whole(1, status=403))
     parts.add(line(method="HEAD", status=403))
     (told,) = parts.due(START + WIDE)
@@ -143,7 +143,7 @@ def test_a_line_tells_get_from_head_which_the_audit_event_does_not() -> None:
     ids=["sub-resource", "secret", "method", "status", "no answer", "later", "earlier"],
 )
 def test_a_line_that_does_not_fit_is_a_request_of_its_own(other: AccessRecord) -> None:
-    parts = Joining(AUDIT_AND_PROXY)
+    parts = acquainted()
     parts.now = START - MINUTE
     for one in in_order(other, whole(1)):
         parts.add(one)
@@ -155,7 +155,7 @@ def test_a_line_that_does_not_fit_is_a_request_of_its_own(other: AccessRecord) -
 
 
 def test_a_line_whose_path_the_proxy_cut_fits_the_request_that_goes_on() -> None:
-    parts = Joining(AUDIT_AND_PROXY)
+    parts = acquainted()
     parts.add(whole(1))
     parts.add(line(path=PAYLOAD[:30], cut=True))
     (told,) = parts.due(START + WIDE)
@@ -163,13 +163,14 @@ def test_a_line_whose_path_the_proxy_cut_fits_the_request_that_goes_on() -> None
 
 
 def test_requests_of_one_moment_are_told_apart_by_what_they_asked_for() -> None:
-    parts = Joining(AUDIT_AND_PROXY)
+    parts = acquainted()
     for number in range(20):
         parts.add(whole(number, path=f"/v1/secrets/s{number}"))
     for number in reversed(range(20)):
         parts.add(line(path=f"/v1/secrets/s{number}", peer=f"198.51.100.{number}"))
     parts.due(START + WIDE)
-    assert [event.initiator.address for event in parts.events] == [f"198.51.100.{number}" for number in range(20)]
+    told = {event.event_id: event.initiator.address for event in parts.events}
+    assert told == {f"api:req-{number}": f"198.51.100.{number}" for number in range(20)}
 
 
 # Clocks
@@ -310,7 +311,7 @@ def test_what_only_proxy_and_web_server_tell_of_is_one_event_when_its_time_is_ov
     parts.add(line(status=401), "proxy")
     parts.add(web(status=401), "web")
     assert parts.due(START + SETTLE) == []
-    (told,) = parts.due(START + SETTLE + SECOND)
+    (told,) = parts.due(START + SETTLE + WIDE + SECOND)
     assert sorted(told.streams) == ["proxy", "web"]
     event = told.event
     assert (event.request_id, event.initiator.user_id, event.initiator.address) == (None, None, CLIENT)
