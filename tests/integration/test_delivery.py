@@ -91,11 +91,11 @@ def test_a_heartbeat_reaches_the_sinks_that_want_it_and_tells_the_account(tmp_pa
     with Daemon(tmp_path, config) as daemon:
         daemon.start()
         daemon.wait_until(lambda s: s.account.events.evaluated > 0, "events are judged")
-        account = daemon.status().account.records
+        consumed = daemon.status().account.records.consumed
 
         def told(_: object) -> bool:
             beats = [line for line in lines_of(tmp_path / "beats.jsonl") if line["class_uid"] == 6002]
-            return len(beats) >= 2 and beats[-1]["unmapped"]["kmwatch"]["consumed"] == account.consumed
+            return len(beats) >= 2 and beats[-1]["unmapped"]["kmwatch"]["consumed"] >= consumed
 
         daemon.wait_until(told, "heartbeats come")
         assert daemon.terminate() == 0
@@ -103,8 +103,8 @@ def test_a_heartbeat_reaches_the_sinks_that_want_it_and_tells_the_account(tmp_pa
     own = beats[-1]["unmapped"]["kmwatch"]
     assert own["balanced"]
     assert own["ready"]
-    assert own["witnesses"][0]["name"] == "cadf"
-    assert own["witnesses"][0]["last_seen"].startswith("2026-")
+    seen = {witness["name"]: witness["last_seen"] for witness in own["witnesses"]}
+    assert seen["cadf"].startswith("2026-")
     assert all(line["class_uid"] == 2004 for line in lines_of(tmp_path / "alerts.jsonl"))
 
 
@@ -209,10 +209,13 @@ def test_dead_letters_are_sent_again_by_a_running_daemon(tmp_path: Path, splunk:
         assert dead > 10
         splunk.receiver.fault = None
         listed = run_kmwatch("outbox", "-c", str(daemon.config), "--output", "json").stdout.splitlines()
-        assert len(listed) == dead
+        assert len(listed) >= dead  # updates that were held back may have come since
         assert all(json.loads(line)["state"] == "dead" for line in listed)
         assert run_kmwatch("outbox", "-c", str(daemon.config), "retry").returncode == 0
-        daemon.wait_until(lambda s: s.account.sinks["splunk"].delivered == dead, "they are delivered")
+        daemon.wait_until(
+            lambda s: s.account.sinks["splunk"].delivered >= dead and s.account.sinks["splunk"].pending == 0,
+            "they are delivered",
+        )
         assert daemon.status().account.balanced
         assert daemon.terminate() == 0
     assert set(splunk.receiver.received) == {line.line for line in outbox(tmp_path / "kmwatch.db")}

@@ -113,5 +113,5 @@ def test_a_frame_counts_octets_not_characters() -> None:
 
 
 def test_an_unknown_format_is_refused_with_those_there_are() -> None:
-    with pytest.raises(ValueError, match="cef, ocsf"):
+    with pytest.raises(ValueError, match="cef, ecs, leef, ocsf"):
         format_named("xml")
