@@ -172,6 +172,20 @@ def test_025_when_all_is_quiet_only_what_is_required_is_told_once_and_less_grave
     assert [line.activity for line in closed] == [Activity.CLOSE]
 
 
+def test_025_nights_are_learned_and_a_longer_one_is_told() -> None:
+    detector = detector_of("KMW-025")
+    lines: list[Finding] = []
+    for night in range(3):
+        for minute in range(0, 720, 5):
+            lines += beat(detector, night * 1440 + minute, cadf=night * 1440 + minute)
+        for minute in range(720, 1440, 5):
+            lines += beat(detector, night * 1440 + minute, cadf=night * 1440 + 715)
+    assert [line.time for line in lines if line.activity is Activity.CREATE] == [BEGIN + 725 * MINUTE]
+    beat(detector, 4320, cadf=4320)
+    late = [line for minute in range(4325, 5400, 5) for line in beat(detector, minute, cadf=4320)]
+    assert [(line.activity, line.time) for line in late][:1] == [(Activity.CREATE, BEGIN + 5230 * MINUTE)]
+
+
 def test_025_a_witness_that_was_never_heard_counts_from_the_first_pulse() -> None:
     detector = detector_of("KMW-025")
     assert [line for minute in range(10) for line in beat(detector, minute)] == []

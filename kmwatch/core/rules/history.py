@@ -31,9 +31,13 @@ class Reads:
     def __init__(self, limit: int) -> None:
         """Remember at most `limit` secrets."""
         self.state: Keyed[LastRead] = Keyed("reads", LastRead, limit)
+        self._noted: Case | None = None
 
     def note(self, case: Case) -> None:
-        """Remember a successful read; cheap where the same caller reads again and again."""
+        """Remember a successful read; cheap where other rules have, or where the same caller reads again and again."""
+        if case is self._noted:
+            return
+        self._noted = case
         event = case.event
         target, at = event.target, event.event_time
         if target.type != "secret" or target.id is None:

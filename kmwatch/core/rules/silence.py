@@ -1,7 +1,8 @@
 """Which witnesses have fallen silent, and whether that means anything (a part of KMW-025).
 
 A log that shows nothing may have nothing to show: at night nobody reads. So a silent witness is told of gravely only
-where others saw requests that it must have seen too; health checks, which a proxy logs all night, are none.
+where others saw requests that it must have seen too; health checks, which a proxy logs all night, are none. Where nobody
+saw anything, a silence is told if it is longer than those before it: nights are learned.
 """
 
 from __future__ import annotations
@@ -29,10 +30,12 @@ _WITNESSES = len(Witness)
 
 
 class Heard(Struct, frozen=True):
-    """What is known of a witness: waited for since, and whether its silence is told."""
+    """What is known of a witness: waited for since, whether its silence is told, and how long it is silent at times."""
 
     since: Micros
     told: bool = False
+    quiet: Micros | None = None  # when it was last heard, while it is silent
+    longest: Micros = 0  # of its silences that ended
 
 
 class Silence:
@@ -65,7 +68,9 @@ class Silence:
         last = pulse.last_seen.get(witness, heard.since)
         silent = pulse.now - last >= self._span
         lacking = self._lacking.within(witness, pulse.now) if silent else ()
-        if silent and (lacking or (expectation == "required" and not heard.told)):
+        unusual = pulse.now - last >= heard.longest + max(heard.longest // 4, self._span)
+        alone = expectation == "required" and unusual  # nobody else tells that anything is lacking
+        if silent and (lacking or (alone and not heard.told)):
             least = self._severity if expectation == "required" and lacking else Severity.MEDIUM
             message = _message(witness, expectation, (pulse.now - last) // MINUTE, len(lacking))
             severity = min(least, self._severity)
@@ -73,9 +78,11 @@ class Silence:
         elif heard.told and not silent:
             message = f"the {expectation} witness {witness} is heard again"
             yield Hit(key, (), message, None, REASON, time=pulse.now, subject=witness.value, closes=True)
-        told = silent and (heard.told or bool(lacking) or expectation == "required")
-        if heard.told != told or self._heard.get(witness) is None:
-            self._heard.put(witness.value, Heard(heard.since, told))
+        told = silent and (heard.told or bool(lacking) or alone)
+        longest = heard.longest if silent or heard.quiet is None else max(heard.longest, last - heard.quiet)
+        known = Heard(heard.since, told, last if silent else None, longest)
+        if known != self._heard.get(witness):
+            self._heard.put(witness.value, known)
 
     def states(self) -> Iterable[Keyed[Any]]:
         """Since when each witness is waited for, and what it lacks."""
