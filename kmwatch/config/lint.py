@@ -11,6 +11,7 @@ from kmwatch.config.callers import SELECTING, Allow
 from kmwatch.config.maps import MapFile
 from kmwatch.config.problems import Level, Problem, place, suggest
 from kmwatch.config.source import Where
+from kmwatch.core.model import Mode
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,8 @@ def _covered(file: MapFile, today: date | None) -> Iterator[Remark]:
     """Entries that an earlier one makes idle."""
     earlier: list[tuple[int, Allow]] = []
     for index, entry in file.allow.items():
+        if entry.mode is Mode.OFF:
+            continue
         for number, other in earlier:
             if not _expired(other, today) and _covers(other, entry):
                 message = f'allows nothing beyond "{other.id}" (allow[{number}]); remove one of the two'

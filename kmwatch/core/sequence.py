@@ -31,12 +31,25 @@ class Sequence:
     def open(self, key: str, item: str, citation: Citation) -> None:
         """Note one of the first kind. The earliest stay, so that repeating it does not begin the count anew."""
         chain, at = self.state.get(key) or Chain(), citation.event_time
+        if self._is_full(chain, at):
+            chain.first[self._first :] = [*chain.first[self._first + 1 :], Entry(item, citation)]
+            self.state.put(key, chain)
+            return
         kept = [e for e in chain.first if e.item != item and abs(e.citation.event_time - at) < self._span]
         kept = sorted([*kept, Entry(item, citation)], key=_place)
         if len(kept) > 2 * self._first:
             kept = [*kept[: self._first], *kept[-self._first :]]
         then = [e for e in chain.then if abs(e.citation.event_time - at) < self._span]
         self.state.put(key, Chain(kept, then))
+
+    def _is_full(self, chain: Chain, at: Micros) -> bool:
+        """Whether the latest alone makes room for the next: what a flood comes to."""
+        first = chain.first
+        return (
+            len(first) == 2 * self._first
+            and first[-1].citation.event_time < at
+            and at - first[0].citation.event_time < self._span
+        )
 
     def follow(self, key: str, item: str, citation: Citation) -> tuple[Citation, ...]:
         """Note one of the second kind.

@@ -76,9 +76,13 @@ class AclHistory:
     def __init__(self, limit: int) -> None:
         """Remember at most `limit` secrets."""
         self.state: Keyed[list[Change]] = Keyed("acl-history", list[Change], limit)
+        self._noted: Case | None = None
 
     def note(self, case: Case) -> None:
         """Remember a successful change, once."""
+        if case is self._noted:
+            return
+        self._noted = case
         event, match = case.event, case.match
         if event.kind is not Kind.ACL_CHANGE or event.target.type != "secret" or event.target.id is None:
             return

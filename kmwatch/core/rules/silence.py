@@ -1,8 +1,8 @@
 """Which witnesses have fallen silent, and whether that means anything (a part of KMW-025).
 
 A log that shows nothing may have nothing to show: at night nobody reads. So a silent witness is told of gravely only
-where others saw requests that it must have seen too; health checks, which a proxy logs all night, are none. Where nobody
-saw anything, a silence is told if it is longer than those before it: nights are learned.
+where others saw requests that it must have seen too; health checks, which a proxy logs all night, are none. Where
+nobody saw anything, a silence is told if it is longer than those before it: nights are learned.
 """
 
 from __future__ import annotations
