@@ -41,6 +41,13 @@ def test_a_late_sight_moves_nothing_back() -> None:
     assert seen.last("a", BASE) == BASE
 
 
+def test_looking_finds_what_was_seen_within_the_span() -> None:
+    seen = LastSeen("x", DAY, 10)
+    seen.see("a", BASE)
+    assert seen.last("a", BASE + DAY) == BASE
+    assert seen.last("a", BASE + DAY + 1) is None
+
+
 def test_looking_notes_nothing() -> None:
     seen = LastSeen("x", DAY, 10)
     assert seen.last("a", BASE) is None

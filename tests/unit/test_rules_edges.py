@@ -9,15 +9,30 @@ from kmwatch.core.callermap import CallerEntry, CallerMap, ProjectSelector, User
 from kmwatch.core.constraint import ranges
 from kmwatch.core.declaration import Declarations
 from kmwatch.core.directory import Identities
-from kmwatch.core.model import DAY, HOUR, MINUTE, SECOND, Acl, AddressSource, AuditEvent, Kind, Micros, Severity
+from kmwatch.core.lastseen import LastSeen
+from kmwatch.core.model import (
+    DAY,
+    HOUR,
+    MINUTE,
+    SECOND,
+    Acl,
+    AddressSource,
+    AuditEvent,
+    Failure,
+    Kind,
+    Micros,
+    Outcome,
+    Severity,
+)
 from kmwatch.core.pulse import Pulse
 from kmwatch.core.rules.base import cite
 from kmwatch.core.rules.contradicts_entitlement import contradiction
 from kmwatch.core.rules.counting import Buckets, Recent, Sparing
 from kmwatch.core.rules.detection_lag import META, DetectionLag
+from kmwatch.core.rules.memory_crowded import MemoryCrowded
 from kmwatch.core.silence import Silence, Silences
 from tests.support.audit import event
-from tests.support.scenes import BASE, EAST, WEST, Scene, at, declarations, owned, play, pulse, read, request
+from tests.support.scenes import BASE, EAST, GIVEN, WEST, Scene, at, declarations, owned, play, pulse, read, request
 from tests.unit.test_rules_scenes import FIRING, SILENT, titled
 
 # What is let go of
@@ -40,6 +55,47 @@ def test_all_memory_of_callers_and_secrets_ends_in_time_and_what_is_fresh_stays(
         rule.forget(last + 500 * DAY)
     left = {state.name for rule in rules for state in rule.states() if len(state)}
     assert left <= FOREVER
+
+
+SHORT = [s for s in FIRING if all(isinstance(h, AuditEvent) and abs(h.event_time - at()) < HOUR for h in s.happens)]
+
+
+@pytest.mark.parametrize("scene", SHORT, ids=titled)
+def test_nothing_is_let_go_of_that_can_still_matter(scene: Scene) -> None:
+    detector = scene.detector()
+    play(detector, scene.happens)
+    states = [state for rule, _ in detector._rules for state in rule.states() if not state.name.endswith("told")]
+    before = [len(state) for state in states]
+    last = max(h.event_time for h in scene.happens if isinstance(h, AuditEvent))
+    for rule, _ in detector._rules:
+        rule.forget(last)
+    assert [len(state) for state in states] == before
+
+
+REASONS = {
+    "KMW-003": "first_seen", "KMW-004": "first_seen", "KMW-006": "volume", "KMW-007": "sequence", "KMW-008": "sequence",
+    "KMW-010": "changed removed", "KMW-011": "entitlement", "KMW-012": "cross_project",
+    "KMW-014": "sequence grant_between", "KMW-020": "in_use", "KMW-023": "zones", "KMW-028": "dormant",
+    "KMW-031": "expires_30d expires_7d expires_1d expired", "KMW-032": "review",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("scene", FIRING, ids=titled)
+def test_a_finding_says_why_in_a_word_that_scripts_can_rely_on(scene: Scene) -> None:
+    lines = play(scene.detector(), scene.happens)
+    assert {line.reason for line in lines} <= set(REASONS[scene.rule].split())
+
+
+@pytest.mark.parametrize("scene", FIRING, ids=titled)
+def test_what_fails_fires_nothing(scene: Scene) -> None:
+    failed = [
+        replace(h, outcome=Outcome.FAILURE, failure=Failure.CLIENT_ERROR, status=400)
+        if isinstance(h, AuditEvent)
+        else h
+        for h in scene.happens
+    ]
+    lines = play(scene.detector(), failed)
+    assert lines == [] or scene.rule in ("KMW-023", "KMW-032"), "an address is one whether or not the request succeeds"
 
 
 def test_recent_requests_are_dropped_by_their_id_and_forgotten_when_their_span_is_over() -> None:
@@ -289,3 +345,56 @@ def test_where_nothing_proves_addresses_the_audit_events_address_counts() -> Non
     detector = Scene("", "KMW-001", ()).detector()
     detector._silences = Silences([silence])
     assert [line.silence for line in play(detector, [claimed])] == ["s"]
+
+
+# How grave
+
+
+@pytest.mark.parametrize(
+    ("rule", "happens", "severity"),
+    [
+        ("KMW-004", [read(1, "carol", "s1", at()), read(2, "octavia", "s1", at(days=4))], Severity.LOW),
+        ("KMW-004", [read(1, "carol", "s1", at()), read(2, "mallory", "s1", at(days=4))], Severity.MEDIUM),
+        (
+            "KMW-008",
+            [request(1, Kind.ACL_CHANGE, "mallory", "s1", at()), read(2, "octavia", "s1", at(9))],
+            Severity.MEDIUM,
+        ),
+        ("KMW-008", [request(1, Kind.ACL_CHANGE, "mallory", "s1", at()), read(2, "eve", "s1", at(9))], Severity.HIGH),
+    ],
+)
+def test_what_a_declaration_explains_is_less_grave(rule: str, happens: list[AuditEvent], severity: Severity) -> None:
+    (line,) = play(Scene("", rule, (), given=GIVEN).detector(), happens)
+    assert line.severity is severity
+
+
+def test_008_names_the_latest_granter_by_name_else_by_id() -> None:
+    first, second = (request(n, Kind.ACL_CHANGE, f"granter-{n}", "s1", at(n)) for n in (1, 2))
+    nameless = replace(second, initiator=replace(second.initiator, user_name=None))
+    for granted in (second, nameless):
+        (line,) = play(Scene("", "KMW-008", ()).detector(), [first, granted, read(3, "eve", "s1", at(9))])
+        assert line.message.startswith("granter-2 changed the ACL")
+
+
+def test_046_counts_what_was_forgotten_since_it_spoke_last_across_a_restart() -> None:
+    rule, other = MemoryCrowded(), LastSeen("small", DAY, 2)
+    rule.watched = lambda: [other.state]
+    for number in range(5):
+        other.see(str(number), BASE)
+    assert [hit.message for hit in rule.pulse(pulse(at(60)))] == [
+        "the memory small is full: 3 of its least recent keys were forgotten"
+    ]
+    assert list(rule.pulse(pulse(at(120)))) == []
+    other.see("6", BASE)
+    (stored,) = rule.states()
+    other.see("7", BASE)
+    rows = list(next(iter(rule.states())).take_changes())
+    after = MemoryCrowded()
+    (state,) = after.states()
+    for key, value in rows:
+        if value is not None:
+            state.restore(key, value)
+    assert [hit.message.split(": ")[1] for hit in after.pulse(pulse(at(180)))] == [
+        "2 of its least recent keys were forgotten"
+    ]
+    assert stored.name == "KMW-046/owed"

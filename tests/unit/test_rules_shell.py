@@ -107,6 +107,7 @@ def test_046_tells_which_memory_had_to_make_room_and_how_much() -> None:
     lines = play(made, [*reads[5:], pulse(at(120)), pulse(at(180))])
     assert [(line.activity, line.subject) for line in lines] == [(Activity.CREATE, "KMW-004/callers")]
     assert "3 of its least recent keys were forgotten" in lines[0].message
+    assert (lines[0].reason, made._account.hits["KMW-046"]) == ("evicted", 1)
 
 
 # KMW-029

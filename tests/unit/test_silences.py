@@ -222,6 +222,16 @@ def test_an_incident_is_as_grave_as_the_gravest_of_it() -> None:
     assert [line.severity for line in play(made, happens) if line.rule == "KMW-047"] == [Severity.CRITICAL]
 
 
+def test_an_incident_with_a_decoy_in_it_is_critical() -> None:
+    made = detector(rules=("KMW-009", "KMW-016", "KMW-022", "KMW-047"))
+    decoy = request(4, Kind.LIST, "eve-other", "decoy", at(5))
+    denied = request(3, Kind.LIST, "eve-other", None, at(20), failure=Failure.DENIED)
+    quiet = replace(decoy, target=replace(decoy.target, type="secret"))
+    lines = play(made, [quiet, request(2, Kind.ACL_CHANGE, "eve-other", "s1", at(10)), denied])
+    (incident,) = [line for line in lines if line.rule == "KMW-047"]
+    assert (incident.severity, incident.time) == (Severity.CRITICAL, at(20))
+
+
 def test_an_incident_of_lesser_findings_is_as_grave_as_its_own_severity() -> None:
     made = detector(rules=("KMW-009", "KMW-016", "KMW-022", "KMW-047"))
     denied = request(3, Kind.LIST, "eve-other", None, at(20), failure=Failure.DENIED)
