@@ -122,12 +122,13 @@ def test_a_line_given_to_a_request_while_another_was_looked_at_outlives_a_restar
 
 def test_that_a_late_line_is_to_be_looked_for_outlives_a_restart() -> None:
     late = replace(line(), observed_time=START + 14 * SECOND)
-    passing = [record(50 + n, at=START + n * SECOND, took=0, path="/v1/orders") for n in (13, 25, 29)]
+    passing = [record(50 + n, at=START + n * SECOND, took=0, path="/v1/orders") for n in (13, 18, 25, 29)]
     batches: list[Batch] = [
         acquaintances(),
         [("s", whole(1)), ("s", passing[0])],
-        [("s", late), ("s", passing[1])],
-        [("s", passing[2])],
+        [("s", passing[1])],
+        [("s", late), ("s", passing[2])],
+        [("s", passing[3])],
     ]
 
     def run(restarts: set[int]) -> list[tuple[str, int]]:
@@ -135,7 +136,7 @@ def test_that_a_late_line_is_to_be_looked_for_outlives_a_restart() -> None:
         return [(judged.event.event_id, judged.event.observed_time) for out in outs for judged in out.judged]
 
     assert run(set())[-1] == ("api:req-1", START + 16 * SECOND)
-    assert run({2}) == run(set())
+    assert run({3}) == run(set())
 
 
 def test_that_nobody_knows_the_accept_header_contradicts_nothing() -> None:
@@ -183,6 +184,16 @@ def test_a_clock_that_is_behind_and_not_yet_known_gives_nobody_the_line_of_a_lat
     parts.due(START + MINUTE)
     by_id = {event.request_id: event for event in parts.events}
     assert by_id["req-1"].initiator.address_source == "audit"
+
+
+def test_a_clock_that_is_ahead_and_not_yet_known_gives_nobody_the_line_of_an_earlier_request() -> None:
+    parts = Joining(AUDIT_AND_PROXY)
+    past_the_proxy = whole(2, START + SECOND)
+    for one in in_order(whole(1), past_the_proxy, line(ahead=SECOND, peer=OTHER_CLIENT)):
+        parts.add(one)
+    parts.due(START + MINUTE)
+    assert [event.initiator.address_source for event in parts.events] == ["audit", "audit"]
+    assert all("join_ambiguous" in event.flags for event in parts.events)
 
 
 def test_lines_of_a_clock_that_is_behind_are_shared_out_before_they_are_told_alone() -> None:
