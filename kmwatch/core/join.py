@@ -264,6 +264,7 @@ class Join:
         for request in lines.expecting(line):
             if request.told != Told.NOT and not request.try_at:
                 self._try_later(request.key, request, now + WIDE)
+                self.grown.add(request.key)
         at = now + self._expected.settle + WIDE
         if at < self.next:  # noqa: PLR1730  (a call costs more)
             self.next = at
