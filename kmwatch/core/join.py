@@ -172,14 +172,12 @@ class Join:
             if line.record.slot in self.lines:  # else the configuration no longer knows of such a log
                 self.lines[line.record.slot].put(line)
         for key, request in sorted(requests, key=lambda item: (item[1].began, item[0])):
-            if request.told == Told.FULLY:
-                self.lingering[key] = request
-            else:
-                self.open[key] = request
-                if request.answered:
-                    self._await(request)
-        tries = [(request.try_at, key) for key, request in self.open.items() if request.try_at]
-        self._tries = sorted(tries)
+            held = self.lingering if request.told == Told.FULLY else self.open
+            held[key] = request
+            if request.answered:
+                self._await(request)
+        known = (*self.open.items(), *self.lingering.items())
+        self._tries = sorted((request.try_at, key) for key, request in known if request.try_at)
         self._look_ahead()
 
     def _first(self, key: str, record: Sighting, stream: str, now: Micros, ready: Callable[[Ready], None]) -> Joined:
@@ -209,12 +207,7 @@ class Join:
     ) -> Joined:
         """A request has got one more record, and is still not told in full, or was told already."""
         if request.told == Told.FULLY:
-            request.late = True
-            before, told = request.before, self._close(request, now)
-            request.before = told.event
-            ready(Ready(told.event, (stream,), before=before, again=True))
-            if self._is_complete(request):
-                self._drop(key)
+            self._tell_again(request, (stream,), now, ready)
             return _LATE_PART
         if slot & _ANSWERS and not request.answered:
             self._answered(key, request, now)
@@ -222,6 +215,18 @@ class Join:
             self._end(key, now, ready)
             return _COMPLETE
         return _WAITING
+
+    def _tell_again(
+        self, request: OpenRequest, streams: tuple[str, ...], now: Micros, ready: Callable[[Ready], None]
+    ) -> None:
+        """More is known of a request that was told at last; `streams` are those of what came."""
+        request.late = True
+        before, told = request.before, self._close(request, now)
+        request.before = told.event
+        self.grown.add(request.key)
+        ready(Ready(told.event, streams, before=before, again=True))
+        if self._is_complete(request):
+            self._drop(request.key)
 
     def _answered(self, key: str, request: OpenRequest, now: Micros) -> None:
         """The Key Manager is done with it: lines that tell of it can be looked for."""
@@ -274,6 +279,7 @@ class Join:
         """Look for the lines of an answered request; tell it, in full or by identity alone."""
         request = self.open.get(key)
         if request is None:
+            self._try_lingering(key, now, ready)
             return
         patient = request.answered + 2 * WIDE  # no rival for a line that fits can come any more, whatever the clocks
         request.try_at = 0
@@ -283,6 +289,18 @@ class Join:
             self._end(key, now, ready)
         else:
             self._go_on(key, request, patient, now, ready)
+        self._end_complete(others, now, ready)
+
+    def _try_lingering(self, key: str, now: Micros, ready: Callable[[Ready], None]) -> None:
+        """A line has come that may be of a request which was told at last without it."""
+        request = self.lingering.get(key)
+        if request is None:
+            return
+        request.try_at, had = 0, len(request.other_streams)
+        self.grown.add(key)
+        others = self._seek(request, patient=True)
+        if len(request.other_streams) > had:
+            self._tell_again(request, request.other_streams[had:], now, ready)
         self._end_complete(others, now, ready)
 
     def _go_on(
@@ -323,10 +341,12 @@ class Join:
         return others
 
     def _end_complete(self, others: list[OpenRequest], now: Micros, ready: Callable[[Ready], None]) -> None:
-        """Tell those that a line found on the way has completed."""
+        """Tell those that a line found on the way has completed, and those that were told without it."""
         for one in others:
             self.grown.add(one.key)
-            if one.key in self.open and self._is_complete(one):
+            if one.key in self.lingering:
+                self._tell_again(one, one.other_streams[-1:], now, ready)
+            elif one.key in self.open and self._is_complete(one):
                 self._end(one.key, now, ready)
 
     def _seek_alike(self, request: OpenRequest, lines: Lines) -> None:
@@ -388,10 +408,11 @@ class Join:
         if request is None:
             return
         others = [] if self._is_complete(request) else self._seek(request, patient=True, last=True)
-        self._stop_waiting(request)
         told = self._close(request, now)
         ready(told)
-        if not self._is_complete(request):
+        if self._is_complete(request):
+            self._stop_waiting(request)
+        else:
             if not request.slots & _ANSWERS:
                 self.unanswered += 1
             request.told, request.before = Told.FULLY, told.event
@@ -456,7 +477,9 @@ class Join:
 
     def _drop(self, key: str) -> None:
         """Forget a request that was told."""
-        if self.lingering.pop(key, None) is not None:
+        request = self.lingering.pop(key, None)
+        if request is not None:
+            self._stop_waiting(request)
             self.grown.add(key)
 
     def _look_ahead(self) -> None:

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from kmwatch.core.expected import AUDITED, Expected
 from kmwatch.core.join import Joined
 from kmwatch.core.lines import FAR, NEAR, TIGHT, WIDE
-from kmwatch.core.model import MINUTE, SECOND, AddressSource, Evidence, Failure, Kind, Micros, Outcome, Witness
+from kmwatch.core.model import HOUR, MINUTE, SECOND, AddressSource, Evidence, Failure, Kind, Micros, Outcome, Witness
 from kmwatch.core.record import AccessRecord, AuditRecord, Note, Sighting, Slot
 from tests.support.audit import SECRET, START, halves, record
 from tests.support.joining import Joining
@@ -526,3 +526,30 @@ def test_a_proxy_is_known_by_its_address_and_not_by_what_it_says() -> None:
     assert ALL.is_proxy(PROXY)
     assert not ALL.is_proxy(f"{PROXY}, 203.0.113.9")
     assert not ALL.is_proxy(None)
+
+
+# Later than all that
+
+
+@pytest.mark.parametrize("late", [SETTLE + MINUTE, 9 * MINUTE])
+def test_a_line_that_comes_when_its_request_has_been_told_at_last_tells_it_again(late: int) -> None:
+    parts = acquainted()
+    parts.add(whole(1), "audit")
+    (*_, alone) = parts.due(START + SETTLE)
+    assert alone.event.flags == ("address_unproven", "proxy_log_missing")
+    parts.add(line(), "proxy", at=START + late)
+    (again,) = parts.due(START + late + WIDE)
+    assert (again.again, again.streams, again.before) == (True, ("proxy",), alone.event)
+    assert (again.event.event_id, again.event.initiator.address) == (alone.event.event_id, CLIENT)
+    assert again.event.flags == ("late",)
+    assert parts.due(START + HOUR) == []
+    assert list(parts.join.lines[Slot.PROXY]._requests.places()) == []
+
+
+def test_a_line_that_comes_when_its_request_is_forgotten_is_told_alone() -> None:
+    parts = acquainted()
+    parts.add(whole(1))
+    parts.due(START + 20 * MINUTE)
+    parts.add(line(), at=START + 20 * MINUTE)
+    (alone,) = parts.due(START + HOUR)
+    assert alone.event.request_id is None
