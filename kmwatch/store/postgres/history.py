@@ -95,7 +95,7 @@ class PostgresHistory:
 
         try:
             yield ask
-            await asyncio.to_thread(db.rollback)
+            await asyncio.to_thread(db.commit)
         except psycopg.Error as error:
             self._disconnect(db)
             raise StoreError(f"store {self._target.name}: {text(error)}") from error
