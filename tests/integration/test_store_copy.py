@@ -119,6 +119,10 @@ def test_the_command_moves_what_a_daemon_has_made_and_the_next_one_has_nothing_t
         assert checked.stdout.startswith("consistent: looked at "), checked.stdout
     assert run_kmwatch("run", "-c", str(new)).returncode == 0
     assert not (tmp_path / "new" / "alerts.jsonl").exists()
+    before, after = (run_kmwatch("reads", "--output", "json", "-c", str(one)) for one in (old, new))
+    assert (before.returncode, after.returncode) == (0, 0), after
+    assert len(before.stdout.splitlines()) > 1
+    assert after.stdout == before.stdout
 
 
 def test_a_target_that_is_not_empty_is_refused(tmp_path: Path, database: Database) -> None:
