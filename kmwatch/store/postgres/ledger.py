@@ -21,7 +21,7 @@ _ARRAYS = {
 _NAMES = ", ".join(_ARRAYS)
 _GIVEN = ", ".join(f"%({name})t::{kind}[]" for name, kind in _ARRAYS.items())
 _AGAIN = ", ".join(f"{name} = excluded.{name}" for name in _ARRAYS if name != "event_id")
-_LEAST_ROOM = 10_000
+_SURPLUS = 10_000  # rows beyond the limit that a commit lets go besides its own, after the limit was lowered
 
 # A row that is written again was locked by this transaction first, which its xmax tells; a fresh one has none. A join
 # with the rows that were there would let the planner choose to read them all.
@@ -67,11 +67,11 @@ FINDINGS_OF = "SELECT body FROM outbox WHERE finding_uid = %(uid)s OR line_uid =
 
 
 def work(rows: Rows, kept: int) -> list[tuple[str, Mapping[str, Any]]]:
-    """What a batch's rows have to be done, in order.
+    """The statements of a batch's rows, in order.
 
     Args:
-        rows: by event id; at most as many go beyond `kept`, and some thousands more where it was lowered since.
-        kept: how many rows may stay.
+        rows: by event id.
+        kept: how many rows may stay. Where it was lowered, it takes some commits until no more are there.
     """
     out: list[tuple[str, Mapping[str, Any]]] = []
     gone = [event_id for event_id, read in rows.items() if read is None]
@@ -80,7 +80,7 @@ def work(rows: Rows, kept: int) -> list[tuple[str, Mapping[str, Any]]]:
     put = [read for read in rows.values() if read is not None]
     if put:
         out.append((WRITE, _arrays(put)))
-        out.append((EVICT, {"kept": kept, "most": len(put) + _LEAST_ROOM}))
+        out.append((EVICT, {"kept": kept, "most": len(put) + _SURPLUS}))
     return out
 
 
