@@ -36,7 +36,7 @@ from kmwatch.core.step import BackendClock, Engine
 from kmwatch.core.watermark import Watermark
 from kmwatch.kafka.security import arguments
 from kmwatch.pipeline import Bounds, Router, Wants
-from kmwatch.ports import Decode, History, Source, SourceError, Store, StoreError
+from kmwatch.ports import Decode, History, Source, SourceError, Store
 from kmwatch.sources.elected import ElectedKafkaSource
 from kmwatch.sources.file import FileSource
 from kmwatch.sources.kafka import KafkaSource
@@ -173,7 +173,8 @@ def store(settings: Settings, clock: Clock) -> Store:
         from kmwatch.store.postgres.store import PostgresStore  # noqa: PLC0415  (libpq is for those who use it)
 
         given = settings.store.postgres
-        return PostgresStore(target(given), owner, clock.now, sinks=names, lease=given.lease / SECOND)
+        seconds, kept = given.lease / SECOND, settings.ledger.rows
+        return PostgresStore(target(given), owner, clock.now, sinks=names, lease=seconds, reads_kept=kept)
     if settings.store.sqlite is None:
         raise ValueError(settings.store)  # the settings hold exactly one kind
     return SqliteStore(settings.store.sqlite.path, owner, clock.now, sinks=names, reads_kept=settings.ledger.rows)
@@ -181,8 +182,12 @@ def store(settings: Settings, clock: Clock) -> Store:
 
 def history(settings: Settings) -> History:
     """What the configured store has kept; raises StoreError."""
+    if settings.store.postgres is not None:
+        from kmwatch.store.postgres.history import PostgresHistory  # noqa: PLC0415  (libpq is for those who use it)
+
+        return PostgresHistory(target(settings.store.postgres))
     if settings.store.sqlite is None:
-        raise StoreError("the ledger of a PostgreSQL store cannot be asked yet")
+        raise ValueError(settings.store)  # the settings hold exactly one kind
     return SqliteHistory(settings.store.sqlite.path)
 
 

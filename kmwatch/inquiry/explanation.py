@@ -224,9 +224,9 @@ def _secret(declarations: Declarations, target_type: str, target_id: str | None)
 
 
 def _permitted(
-    kind: Kind, who: Initiator, target_type: str, target_id: str | None, declarations: Declarations
+    kind: str, who: Initiator, target_type: str, target_id: str | None, declarations: Declarations
 ) -> Permitted | None:
-    if kind is not Kind.RETRIEVAL:
+    if kind != Kind.RETRIEVAL:  # by value: a finding's citation has it as text
         return None
     secret = _secret(declarations, target_type, target_id)
     found = entitlement(who, secret, known_roles(who, declarations))

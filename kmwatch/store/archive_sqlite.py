@@ -56,6 +56,8 @@ class SqliteArchive:
 
     def load(self, table: Table, rows: Iterable[Tuple]) -> None:
         """See `tables.Archive`."""
+        if table.single:
+            self._held.execute(f"DELETE FROM {table.name}")  # noqa: S608
         marks = ", ".join("?" * len(table.columns))
         statement = f"INSERT INTO {table.name} ({', '.join(table.columns)}) VALUES ({marks})"  # noqa: S608
         self._held.executemany(statement, rows)

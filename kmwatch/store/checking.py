@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator
 
 from msgspec import MsgspecError, Struct, json
 
+from kmwatch.core.ledger import place
 from kmwatch.core.model import Finding
 from kmwatch.core.state import Row
+from kmwatch.store.ledger import to_read
 from kmwatch.store.tables import TABLES, Archive, Table, Tuple
 
 _TABLES = {table.name: table for table in TABLES}
@@ -47,6 +49,7 @@ def check(archive: Archive, restore: Callable[[list[Row]], list[str]]) -> Checke
         lines = _lines(rows("outbox"), problems)
         _deliveries(rows("deliveries"), rows("sink_totals"), lines, problems)
         looked["rejected"] += sum(1 for _ in archive.rows(_TABLES["rejected"]))
+        _reads(rows("reads"), rows("ledger"), problems)
         stored = [
             Row(str(kind), str(key), value if isinstance(value, bytes) else b"") for kind, key, value in rows("state")
         ]
@@ -93,6 +96,25 @@ def _deliveries(rows: Iterator[Tuple], totals: Iterator[Tuple], lines: set[int],
             wrong.append(f"sink_totals: {sink}: deliveries show {found[1]} delivered and {found[2]} dead")
     wrong += [f"sink_totals: nothing is counted for {sink}" for sink in states.keys() - known]
     problems += _some(wrong)
+
+
+def _reads(rows: Iterator[Tuple], ledger: Iterator[Tuple], problems: list[str]) -> None:
+    """Each retrieval can be read and is found where its address says; the ledger has as many as it says."""
+    wrong: list[str] = []
+    total = 0
+    for *values, where in rows:
+        total += 1
+        try:
+            read = to_read(tuple(values))
+        except MsgspecError as error:
+            wrong.append(f"reads: {values[0]} cannot be read: {error}")
+            continue
+        if place(read.address) != where:
+            wrong.append(f"reads: {read.event_id} is not found by its address")
+    problems += _some(wrong)
+    counted = [kept for _, kept, _ in ledger]
+    if counted != [total]:
+        problems.append(f"ledger: {counted[0] if counted else 'nothing'} is counted of {total} retrievals")
 
 
 def _some(wrong: list[str]) -> list[str]:

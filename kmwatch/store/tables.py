@@ -21,6 +21,7 @@ class Table(Struct, frozen=True):
     name: str
     columns: tuple[str, ...]
     order: tuple[str, ...]
+    single: bool = False  # of one row, which a new store has: a copy replaces it
 
 
 # Parents before children. The order of `state` is that in which its rows were written last: a restore depends on it.
@@ -31,6 +32,26 @@ TABLES = (
     Table("deliveries", ("seq", "sink", "state", "attempts", "error", "octets"), ("seq", "sink")),
     Table("sink_totals", ("sink", "routed", "delivered", "dead", "forgotten"), ("sink",)),
     Table("rejected", ("stream", "position", "reason", "detail", "value", "stored"), ("stream", "position")),
+    Table(
+        "reads",
+        (
+            "event_id",
+            "event_time",
+            "secret_id",
+            "user_id",
+            "user_name",
+            "project_id",
+            "address",
+            "agent",
+            "explained",
+            "declaration",
+            "request_id",
+            "more",
+            "place",
+        ),
+        ("event_time", "event_id"),
+    ),
+    Table("ledger", ("id", "rows", "evicted"), ("id",), single=True),
 )
 
 
@@ -55,7 +76,7 @@ class Archive(Protocol):
         """All rows, in the table's order, a portion at a time."""
 
     def load(self, table: Table, rows: Iterable[Tuple]) -> None:
-        """Add rows to a table that is empty, in the order given."""
+        """Add rows to a table that is empty, in the order given; replace the row of one that is single."""
 
     def number(self) -> int:
         """How often it was claimed."""

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import closing
+from dataclasses import dataclass
+from functools import cache
+from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 import pytest
 import pytest_asyncio
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from kmwatch.core.constraint import inside, parse_address, ranges
 from kmwatch.core.ledger import Extent, Query, Read, Use
@@ -20,29 +25,48 @@ from kmwatch.core.model import SECOND, Match, Nearest, Reason
 from kmwatch.ports import Commit, Fenced, History, Move, Routed, Store, StoreError
 from kmwatch.store.history import SqliteHistory
 from kmwatch.store.ledger import select
+from kmwatch.store.postgres.connection import Target
+from kmwatch.store.postgres.history import PostgresHistory
+from kmwatch.store.postgres.schema import MIGRATIONS as POSTGRES_MIGRATIONS
+from kmwatch.store.postgres.store import PostgresStore
 from kmwatch.store.schema import MIGRATIONS
 from kmwatch.store.sqlite import SqliteStore
+from tests.servers.postgres import PostgresServer
 from tests.support.audit import EXPLAINED, START
 from tests.support.findings import HOSTILE, finding, hostile
 from tests.support.reads import commit, gathered, queries, read, reads, row
 
 
+class Place(NamedTuple):
+    """Where a store may be made: a new file, or a new schema on a server."""
+
+    path: Path
+    target: Callable[[], Target]
+
+
+@dataclass(frozen=True)
+class Made:
+    """How a kind of store is opened, with the rows that it keeps, and asked."""
+
+    store: Callable[[Place, int], Store]
+    history: Callable[[Place], History]
+
+
 class World:
     """One database, stores that write it and histories that are asked."""
 
-    def __init__(self, folder: Path, store: Callable[[Path, int], Store], history: Callable[[Path], History]) -> None:
-        self.path = folder / "kmwatch.db"
-        self._store, self._history = store, history
+    def __init__(self, place: Place, made: Made) -> None:
+        self._place, self._made = place, made
         self._open: list[Store | History] = []
 
     async def store(self, kept: int = 1000) -> Store:
-        store = self._store(self.path, kept)
+        store = self._made.store(self._place, kept)
         self._open.append(store)
         await store.claim()
         return store
 
     def history(self) -> History:
-        history = self._history(self.path)
+        history = self._made.history(self._place)
         self._open.append(history)
         return history
 
@@ -50,20 +74,52 @@ class World:
         return await gathered(self.history().reads(query))
 
     async def close(self) -> None:
-        for one in self._open:
-            await one.close()
+        while self._open:
+            await self._open.pop().close()
 
 
 def sqlite_store(path: Path, kept: int) -> Store:
     return SqliteStore(path, "one", lambda: 1000.0, reads_kept=kept)
 
 
-IMPLEMENTATIONS = [pytest.param((sqlite_store, SqliteHistory), id="sqlite")]
+def postgres_store(target: Target, kept: int) -> Store:
+    return PostgresStore(target, "one", lambda: 1000.0, lease=30, reads_kept=kept)
+
+
+IMPLEMENTATIONS = [
+    pytest.param(
+        Made(lambda at, kept: sqlite_store(at.path, kept), lambda at: SqliteHistory(at.path)),
+        id="sqlite",
+    ),
+    pytest.param(
+        Made(lambda at, kept: postgres_store(at.target(), kept), lambda at: PostgresHistory(at.target())),
+        id="postgres",
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def places(request: pytest.FixtureRequest) -> Callable[[Path], Place]:
+    """Makes a new place with each call; the server is only there for those who look."""
+    numbers = count()
+
+    @cache
+    def target() -> Target:
+        server: PostgresServer = request.getfixturevalue("postgres")
+        return Target(server.database(), password=server.password, sslmode="disable")
+
+    def make(folder: Path) -> Place:
+        schema = f"kmwatch_{next(numbers)}"
+        return Place(folder / "kmwatch.db", lambda: structs.replace(target(), schema=schema))
+
+    return make
 
 
 @pytest_asyncio.fixture(params=IMPLEMENTATIONS)
-async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
-    made = World(tmp_path, *request.param)
+async def world(
+    request: pytest.FixtureRequest, tmp_path: Path, places: Callable[[Path], Place]
+) -> AsyncIterator[World]:
+    made = World(places(tmp_path), request.param)
     yield made
     await made.close()
 
@@ -125,14 +181,17 @@ async def test_text_of_an_attacker_is_kept_and_found(world: World) -> None:
 # Questions
 
 
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.lists(reads, max_size=6), max_size=4), st.lists(queries, min_size=1, max_size=5))
-def test_a_question_is_answered_with_exactly_the_rows_that_fit(batches: list[list[Read]], asked: list[Query]) -> None:
+@given(batches=st.lists(st.lists(reads, max_size=6), max_size=4), asked=st.lists(queries, min_size=1, max_size=5))
+def test_a_question_is_answered_with_exactly_the_rows_that_fit(
+    implementation: Made, places: Callable[[Path], Place], batches: list[list[Read]], asked: list[Query]
+) -> None:
     """Whatever the implementation's indexes: held against a list in memory."""
     latest = {one.event_id: one for batch in batches for one in batch}
 
-    async def answers(folder: str, make: tuple[Callable[[Path, int], Store], Callable[[Path], History]]) -> None:
-        world = World(Path(folder), *make)
+    async def answers(place: Place) -> None:
+        world = World(place, implementation)
         try:
             store = await world.store()
             for batch in batches:
@@ -143,9 +202,8 @@ def test_a_question_is_answered_with_exactly_the_rows_that_fit(batches: list[lis
         finally:
             await world.close()
 
-    for implementation in IMPLEMENTATIONS:
-        with TemporaryDirectory() as folder:
-            asyncio.run(answers(folder, implementation.values[0]))  # type: ignore[arg-type]
+    with TemporaryDirectory() as folder:
+        asyncio.run(answers(places(Path(folder))))
 
 
 def fits(query: Query) -> Callable[[Read], bool]:
@@ -173,6 +231,17 @@ async def test_a_reader_sees_one_moment_while_the_writer_goes_on(world: World) -
     first = await anext(pages)
     await store.commit(commit(*(read(number) for number in range(2001, 3001)), gone=("api:req-1999",)))
     assert [one.event_id for one in first + await gathered(pages)] == [f"api:req-{n}" for n in range(1, 2001)]
+
+
+async def test_whoever_wants_no_more_pages_may_ask_on(world: World) -> None:
+    await (await world.store(5000)).commit(commit(*(read(number) for number in range(1, 2001))))
+    history = world.history()
+    pages, others = history.reads(Query()), history.reads(Query(secret="s-1"))
+    assert [await anext(pages) for _ in range(2)] == [await anext(others) for _ in range(2)]
+    assert isinstance(pages, AsyncGenerator)
+    await pages.aclose()
+    assert len(await gathered(others)) == 1000
+    assert (await history.extent()).rows == 2000
 
 
 async def test_how_secrets_were_used_is_counted(world: World) -> None:
@@ -206,6 +275,22 @@ async def test_beyond_its_size_the_ledger_lets_the_oldest_go_and_says_how_many(w
     assert await world.history().extent() == Extent(3, START + 3 * SECOND, 2)
     await store.commit(commit(read(4, explained=False)))  # a row written anew makes none go
     assert await world.history().extent() == Extent(3, START + 3 * SECOND, 2)
+
+
+async def test_a_ledger_that_is_to_be_smaller_lets_what_is_too_much_go(world: World) -> None:
+    await (await world.store(100)).commit(commit(*(read(number) for number in range(1, 101))))
+    await world.close()
+    store = await world.store(10)
+    await store.commit(commit(read(101)))
+    assert await world.history().extent() == Extent(10, START + 92 * SECOND, 91)
+
+
+async def test_what_comes_too_late_for_a_full_ledger_is_let_go_at_once(world: World) -> None:
+    store = await world.store(2)
+    await store.commit(commit(read(5), read(6)))
+    await store.commit(commit(read(1), read(5, explained=False), gone=("api:req-9",)))
+    assert await world.ask() == [read(5, explained=False), read(6)]
+    assert (await world.history().extent()).evicted == 1
 
 
 async def test_pruning_forgets_what_happened_before_a_moment_and_no_finding(world: World) -> None:
@@ -259,3 +344,65 @@ def test_asking_makes_no_store(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="no store"):
         SqliteHistory(tmp_path / "none.db")
     assert list(tmp_path.iterdir()) == []
+
+
+# PostgreSQL
+
+
+async def test_a_database_without_a_store_or_with_another_releases_is_refused(
+    tmp_path: Path, places: Callable[[Path], Place], postgres: PostgresServer
+) -> None:
+    target = places(tmp_path).target()
+    with pytest.raises(StoreError, match="there is no store"):
+        PostgresHistory(target)
+    await postgres_store(target, 10).close()
+    url = target.url.replace("@", f":{postgres.password}@") + f"?options=-csearch_path%3D{target.schema}"
+    postgres.sql("UPDATE schema_version SET version = version + 1", url=url)
+    with pytest.raises(StoreError, match="another release"):
+        PostgresHistory(target)
+    postgres.sql("UPDATE schema_version SET version = version - 2", url=url)
+    with pytest.raises(StoreError, match="another release"):
+        PostgresHistory(target)
+
+
+async def test_a_database_of_the_release_before_gets_its_ledger_and_keeps_what_it_holds(
+    tmp_path: Path, places: Callable[[Path], Place], postgres: PostgresServer
+) -> None:
+    target = places(tmp_path).target()
+    url = target.url.replace("@", f":{postgres.password}@") + f"?options=-csearch_path%3D{target.schema}"
+    postgres.sql(f"CREATE SCHEMA {target.schema}", url=url)
+    postgres.sql(POSTGRES_MIGRATIONS[0], url=url)
+    postgres.sql("UPDATE schema_version SET version = 1; INSERT INTO offsets VALUES ('t/0', 7, 'x')", url=url)
+    store = postgres_store(target, 10)
+    claim = await store.claim()
+    await store.commit(commit(row(1, EXPLAINED, "s-1")))
+    history = PostgresHistory(target)
+    assert claim.positions == {"t/0": 7}
+    assert len(await gathered(history.reads(Query()))) == 1
+    await history.close()
+    await store.close()
+
+
+async def test_a_question_can_change_nothing(tmp_path: Path, places: Callable[[Path], Place]) -> None:
+    target = places(tmp_path).target()
+    await postgres_store(target, 10).close()
+    history = PostgresHistory(target)
+    with pytest.raises(StoreError, match="read-only transaction"):
+        async with history._snapshot() as ask:
+            await ask("DELETE FROM reads")
+    assert await history.extent() == Extent(0, None, 0)
+    await history.close()
+
+
+async def test_a_server_that_is_away_is_an_error_of_the_store() -> None:
+    with PostgresServer() as server:
+        target = Target(server.database(), password=server.password, sslmode="disable")
+        await postgres_store(target, 10).close()
+        history = PostgresHistory(target)
+        server.kill()
+        for _ in range(2):
+            with pytest.raises(StoreError):
+                await history.extent()
+        server.start()
+        assert await history.extent() == Extent(0, None, 0)
+        await history.close()

@@ -19,8 +19,11 @@ from kmwatch import assembly
 from kmwatch.app import RETENTION_SECONDS
 from kmwatch.config.load import load
 from kmwatch.config.settings import Limits
+from kmwatch.core.ledger import Rows, note
+from kmwatch.core.model import SECOND, Micros
 from kmwatch.core.state import Memory
 from kmwatch.ports import Commit, Move, Reject, Routed, Store
+from kmwatch.store.postgres.schema import TABLES
 from kmwatch.store.postgres.store import PostgresStore
 from kmwatch.store.sqlite import SqliteStore
 from kmwatch.wire.decode import Reader
@@ -35,6 +38,7 @@ SETTLED = 8  # copies after which retention has set in, and what rules remember 
 LIMIT = 200  # keys of a rule: what bounds the state
 CLOSED = 5000  # keys of requests that are over, of each of two generations
 DAY = 86_400.0
+RETENTION = 30 * 86_400 * SECOND  # of the ledger, in event time
 BATCH = 500
 _BYTES = """
     SELECT sum(pg_total_relation_size(oid))::int8 FROM pg_class
@@ -55,40 +59,43 @@ def year() -> Iterator[tuple[int, Commit]]:
         while batch := list(islice(records, BATCH)):
             engine.take("t/0", [decode(record.value, None) for record in batch])
             engine.advance()
-            findings = []
+            findings, reads = [], Rows()
             over = False
             while not over:
                 out, over = engine.work(BATCH)
                 findings += out.findings
+                note(reads, out.judged)
             rejects = [Reject("t/0", at + n, "not_json", "made up", b"x" * 2000) for n in range(5)]
             move = Move("t/0", at or None, at + len(batch))
             at += len(batch)
             routed = [Routed(finding, SINKS) for finding in findings]
-            yield number, Commit([move], memory.changes(), routed, rejects)
+            yield number, Commit([move], memory.changes(), routed, rejects, reads)
 
 
 async def lived(store: Store, commits: list[tuple[int, Commit]], clock: list[float], size: list[int]) -> None:
     """A year of one store; `size` gets what `measure` says after each copy."""
     await store.claim()
-    last = 0
+    last, newest = 0, 0
     for number, commit in commits:
         if number != last:
-            await _days(store, clock)
+            await _days(store, clock, newest)
             size.append(await _size(store))
             last = number
         await store.commit(commit)
+        newest = max([newest, *(read.event_time for read in commit.reads.values() if read is not None)])
         for sink in SINKS:
             while waiting := await store.pending(sink, 100):
                 await store.delivered(sink, [one.seq for one in waiting])
-    await _days(store, clock)
+    await _days(store, clock, newest)
     size.append(await _size(store))
     await store.close()
 
 
-async def _days(store: Store, clock: list[float]) -> None:
+async def _days(store: Store, clock: list[float], newest: Micros) -> None:
     for _ in range(FORTNIGHT.days):
         clock[0] += DAY
         await store.prune(clock[0] - RETENTION_SECONDS)
+        await store.prune_reads(newest - RETENTION)
 
 
 async def _size(store: Store) -> int:
@@ -100,7 +107,7 @@ async def _size(store: Store) -> int:
 
     def measure() -> int:
         db = store._connected()
-        for table in ("outbox", "deliveries", "rejected", "state", "offsets", "sink_totals", "writer"):
+        for table in TABLES:
             db.execute(f"VACUUM ANALYZE {table}".encode())
         return int(db.execute(_BYTES).fetchall()[0][0])
 

@@ -13,9 +13,11 @@ import pytest
 import pytest_asyncio
 from msgspec import structs
 
+from kmwatch.core.ledger import Query
 from kmwatch.core.state import Row
 from kmwatch.ports import Commit, Fenced, Move, Routed, StoreError
 from kmwatch.store.postgres.connection import Connection, Target
+from kmwatch.store.postgres.history import PostgresHistory
 from kmwatch.store.postgres.schema import MIGRATIONS
 from kmwatch.store.postgres.store import PostgresStore
 from tests.servers.postgres import CERT_USERS, PostgresServer
@@ -23,6 +25,7 @@ from tests.support.audit import ROOT
 from tests.support.findings import finding
 from tests.support.postgres_store import Database
 from tests.support.proxy import Proxy
+from tests.support.reads import commit, gathered, read
 
 LEASE = 2.0
 
@@ -223,6 +226,35 @@ async def test_a_killed_postmaster_costs_attempts_until_it_is_back() -> None:
         await store.close()
 
 
+async def test_what_the_ledger_is_told_twice_for_want_of_an_answer_counts_once(
+    stores: Stores, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = stores.open(port=proxy.port, lease=30)
+    await store.claim()
+    await store.commit(commit(read(1)))
+    proxy.deafen("from")
+    monkeypatch.setattr("kmwatch.store.postgres.store._PATIENCE_SECONDS", 1.0)
+    again = commit(read(1, explained=False), read(2))
+    with pytest.raises(StoreError, match="does not answer"):
+        await store.commit(again)
+    proxy.heal()
+    await store.commit(again)
+    assert stores.database.look("SELECT rows, evicted FROM ledger") == [(2, 0)]
+
+
+async def test_whoever_was_fenced_writes_and_prunes_nothing_of_the_ledger(stores: Stores) -> None:
+    first, second = stores.open("first", lease=60), stores.open("second")
+    await first.claim()
+    await first.commit(commit(read(1)))
+    stores.database.look("UPDATE writer SET expires = '-infinity'")
+    await second.claim()
+    assert await first.prune_reads(read(9).event_time) == 0
+    with pytest.raises(Fenced):
+        await first.commit(commit(read(2)))
+    assert stores.database.look("SELECT rows FROM ledger") == [(1,)]
+    assert await second.prune_reads(read(9).event_time) == 1
+
+
 # Schema and rights
 
 
@@ -284,6 +316,11 @@ async def test_the_documented_grants_are_all_that_a_running_instance_needs(grant
     await store.dead("siem", [two.seq], "refused")
     await store.failed("siem", [three.seq], "away")
     assert await store.prune(time.time() + 1) == 1
+    await store.commit(commit(read(1), read(2), read(3), gone=("api:req-3",)))
+    assert await store.prune_reads(read(2).event_time) == 1
+    history = PostgresHistory(granted)
+    assert await gathered(history.reads(Query())) == [read(2)]
+    await history.close()
     with pytest.raises(StoreError, match=r"permission denied.*docs/guides/postgres\.md"):
         await store._run(lambda: store._connected().execute("CREATE TABLE mine (a int)"))
     with pytest.raises(StoreError, match="permission denied"):

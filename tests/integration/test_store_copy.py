@@ -10,11 +10,14 @@ from pathlib import Path
 import pytest
 from msgspec import json
 
+from kmwatch.core.ledger import Query
 from kmwatch.core.state import Row
 from kmwatch.ports import Commit, Move, Reject, Routed, Store
 from kmwatch.store.archive_sqlite import SqliteArchive
 from kmwatch.store.copying import copy
+from kmwatch.store.history import SqliteHistory
 from kmwatch.store.postgres.archive import PostgresArchive
+from kmwatch.store.postgres.history import PostgresHistory
 from kmwatch.store.postgres.store import PostgresStore
 from kmwatch.store.sqlite import SqliteStore
 from kmwatch.store.tables import TABLES, digest
@@ -22,6 +25,8 @@ from tests.servers.postgres import PostgresServer
 from tests.support.daemon import RECORDING, Config, configuration, file_sink, run_kmwatch
 from tests.support.findings import finding, hostile
 from tests.support.postgres_store import Database
+from tests.support.reads import commit as reading
+from tests.support.reads import gathered, read
 
 
 @pytest.fixture
@@ -50,6 +55,8 @@ async def filled(store: Store) -> None:
             Reject("t/0", 3, "not_json", "why\0", b"\x00\xff"), Reject("Z", 1, "x", "y", b""),
         ])
     )  # fmt: skip
+    odd = read(3, explained=None, secret_id=None, user_name="é\U0001f511", address="::1", declaration=None)
+    await store.commit(reading(read(1), read(2, explained=False, address=None), odd, gone=("api:req-2",)))
     waiting = await store.pending("siem", 9)
     await store.delivered("siem", [waiting[0].seq])
     await store.dead("siem", [waiting[1].seq], "refused")
@@ -71,6 +78,7 @@ def test_a_store_goes_to_postgresql_and_comes_back_the_same(tmp_path: Path, data
     assert there == back
     assert {name: one.rows for name, one in there.items()} == {
         "offsets": 2, "state": 39, "outbox": 31, "deliveries": 61, "sink_totals": 2, "rejected": 2,
+        "reads": 2, "ledger": 1,
     }  # fmt: skip
     assert archived(SqliteArchive(first)) == archived(PostgresArchive(database.target)) == archived(SqliteArchive(last))
 
@@ -85,6 +93,11 @@ async def test_what_was_copied_goes_on_where_it_was(tmp_path: Path, database: Da
     assert (new.number, new.positions, new.rows) == (old.number, old.positions, old.rows)
     assert await after.pending("siem", 99) == await before.pending("siem", 99)
     assert (await after.accounts(), after.backlog()) == (await before.accounts(), before.backlog())
+    asked, answers = PostgresHistory(database.target), SqliteHistory(first)
+    assert await gathered(asked.reads(Query())) == await gathered(answers.reads(Query()))
+    assert await asked.extent() == await answers.extent()
+    await asked.close()
+    await answers.close()
     await after.commit(Commit([Move("t/0", 7, 8)], [Row("some", "new", b"")], [Routed(finding(500), ("siem",))], []))
     assert (await after.pending("siem", 99))[-1].finding == finding(500)
     assert (await after.claim()).rows[-1].key == "new"
@@ -106,6 +119,10 @@ def test_the_command_moves_what_a_daemon_has_made_and_the_next_one_has_nothing_t
         assert checked.stdout.startswith("consistent: looked at "), checked.stdout
     assert run_kmwatch("run", "-c", str(new)).returncode == 0
     assert not (tmp_path / "new" / "alerts.jsonl").exists()
+    before, after = (run_kmwatch("reads", "--output", "json", "-c", str(one)) for one in (old, new))
+    assert (before.returncode, after.returncode) == (0, 0), after
+    assert len(before.stdout.splitlines()) > 1
+    assert after.stdout == before.stdout
 
 
 def test_a_target_that_is_not_empty_is_refused(tmp_path: Path, database: Database) -> None:
@@ -148,6 +165,9 @@ DAMAGE = {
     "DELETE FROM sink_totals WHERE sink = 'archive'": "sink_totals: nothing is counted for archive",
     "UPDATE offsets SET next = -5 WHERE stream = 't/0'": "offsets: t/0 is at -5",
     "UPDATE state SET kind = 'open'": "state: it cannot be read",
+    "UPDATE reads SET more = '{}' WHERE event_id = 'api:req-1'": "reads: api:req-1 cannot be read",
+    "UPDATE reads SET place = NULL WHERE event_id = 'api:req-1'": "reads: api:req-1 is not found by its address",
+    "UPDATE ledger SET rows = 9": "ledger: 9 is counted of 2 retrievals",
 }
 
 

@@ -381,6 +381,17 @@ def test_every_link_leads_somewhere(path: Path) -> None:
     assert broken == []
 
 
+def test_decisions_are_numbered_from_one_without_a_gap_and_listed() -> None:
+    folder = ROOT / "docs" / "adr"
+    listed = [line for line in (folder / "README.md").read_text().splitlines() if re.match(r"\d", line)]
+    told = []
+    for number, path in enumerate(sorted(folder.glob("[0-9]*.md")), 1):
+        assert path.name.startswith(f"{number:04}-"), f"{path.name} should be number {number}"
+        title = path.read_text().partition("\n")[0].removeprefix(f"# {number}. ")
+        told.append(f"{number}. [{title}]({path.name})")
+    assert listed == told
+
+
 def test_every_reference_page_is_there() -> None:
     assert len(list((ROOT / "docs" / "reference").glob("*.md"))) >= NUMBER_OF_PAGES
 

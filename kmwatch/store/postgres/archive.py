@@ -12,14 +12,20 @@ from psycopg.rows import tuple_row
 from kmwatch.ports import StoreError
 from kmwatch.store.postgres import migrate
 from kmwatch.store.postgres.connection import Connection, Target, connect, text, until
+from kmwatch.store.postgres.schema import TABLES
 from kmwatch.store.tables import InUseError, Table, Tuple
 
 _PORTION = 1000
 _SECONDS = 3600.0  # a copy may take its time
 # Hashed and ordered as SQLite does: text by its bytes, whatever the database's collation.
-_TEXT = {"stream", "sink", "key"}
-_TYPES = {"key": "bytea", "value": "bytea", "activity": "int4", "state": "int2", "attempts": "int4", "stored": "float8"}
-_NUMBERS = {"next", "seq", "position", "routed", "delivered", "dead", "forgotten", "octets"}
+_TEXT = {"stream", "sink", "key", "event_id"}
+_TYPES = {
+    "key": "bytea", "value": "bytea", "activity": "int4", "state": "int2", "attempts": "int4", "stored": "float8",
+    "explained": "int2", "place": "bytea", "id": "int4",
+}  # fmt: skip
+_NUMBERS = {
+    "next", "seq", "position", "routed", "delivered", "dead", "forgotten", "octets", "event_time", "rows", "evicted",
+}  # fmt: skip
 
 
 class PostgresArchive:
@@ -64,6 +70,8 @@ class PostgresArchive:
     def load(self, table: Table, rows: Iterable[Tuple]) -> None:
         """See `tables.Archive`."""
         columns, written = _names(table), table.order == ("written",)
+        if table.single:
+            self._held.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(table.name)))
         if written:
             columns = sql.SQL("{}, written").format(columns)
         query = sql.SQL("COPY {} ({}) FROM STDIN BINARY").format(sql.Identifier(table.name), columns)
@@ -90,8 +98,8 @@ class PostgresArchive:
         query = (
             "SELECT indexrelid::regclass::text FROM pg_index WHERE NOT indisvalid AND indrelid = ANY(%s::regclass[])"
         )
-        tables = ["offsets", "state", "outbox", "deliveries", "sink_totals", "rejected"]
-        return [f"the index {name} is not valid; REINDEX it" for (name,) in self._held.execute(query, (tables,))]
+        found = self._held.execute(query, (list(TABLES),))
+        return [f"the index {name} is not valid; REINDEX it" for (name,) in found]
 
     @property
     def _held(self) -> Connection:

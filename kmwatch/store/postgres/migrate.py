@@ -24,7 +24,7 @@ def ensure(db: Connection, target: Target) -> None:
     Raises:
         StoreError: it is another program's, a newer release's, or out of date and not ours to change.
     """
-    if _version(db, target) == len(MIGRATIONS):
+    if _known(db, target) == len(MIGRATIONS):
         return
     try:
         _migrate(db, target)
@@ -43,19 +43,23 @@ def migrate(target: Target) -> int:
     return len(MIGRATIONS)
 
 
-def _version(db: Connection, target: Target) -> int:
-    """0 for a schema that is empty or is not there."""
+def version(db: Connection, target: Target) -> int:
+    """The schema's version; 0 for one that is empty or is not there. Raises StoreError for another program's."""
     tables = {name for (name,) in db.execute(_FOUND, (target.schema,))}
     ours, others = "schema_version" in tables, bool(tables)
     if not ours:
         if others:
             raise StoreError(f"{target.name} holds tables of something else; name another in store.postgres.schema")
         return 0
-    version = int(db.execute("SELECT version FROM schema_version").fetchall()[0][0])
-    if version > len(MIGRATIONS):
-        message = f"the store {target.name} was made by a newer release (schema {version}); run that release"
+    return int(db.execute("SELECT version FROM schema_version").fetchall()[0][0])
+
+
+def _known(db: Connection, target: Target) -> int:
+    found = version(db, target)
+    if found > len(MIGRATIONS):
+        message = f"the store {target.name} was made by a newer release (schema {found}); run that release"
         raise StoreError(f"{message}, or start with a store of its own")
-    return version
+    return found
 
 
 def _migrate(db: Connection, target: Target) -> None:
@@ -64,6 +68,6 @@ def _migrate(db: Connection, target: Target) -> None:
         db.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
         if not db.execute("SELECT FROM pg_namespace WHERE nspname = %s", (target.schema,)).fetchall():
             db.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(target.schema)))
-        for number, script in enumerate(MIGRATIONS[_version(db, target) :], _version(db, target) + 1):
+        for number, script in enumerate(MIGRATIONS[_known(db, target) :], _known(db, target) + 1):
             db.execute(script.encode())
             db.execute("UPDATE schema_version SET version = %s", (number,))

@@ -81,6 +81,34 @@ MIGRATIONS: tuple[str, ...] = (
         IF holds IS NOT TRUE THEN RAISE EXCEPTION '%', otherwise USING ERRCODE = code; END IF;
     END $$;
     """,
+    """
+    CREATE INDEX outbox_finding ON outbox (finding_uid);
+    CREATE TABLE reads (
+        event_id text COLLATE "C" PRIMARY KEY,  -- ordered as SQLite does, whatever the database's collation
+        event_time bigint NOT NULL,             -- microseconds since 1970
+        secret_id text,
+        user_id text,
+        user_name text,
+        project_id text,
+        address text,
+        place bytea,                            -- sortable form of an address (core.ledger.place)
+        agent text,
+        explained smallint,                     -- 1, 0, or NULL: cannot be decided
+        declaration text,
+        request_id text,
+        more text NOT NULL                      -- core.ledger.More as JSON
+    ) WITH (autovacuum_vacuum_scale_factor = 0.05);
+    CREATE INDEX reads_time ON reads (event_time, event_id);
+    CREATE INDEX reads_secret ON reads (secret_id, event_time);
+    CREATE INDEX reads_user ON reads (user_id, event_time);
+    CREATE INDEX reads_project ON reads (project_id, event_time);
+    CREATE INDEX reads_declaration ON reads (declaration, event_time);
+    CREATE INDEX reads_place ON reads (place, event_time);
+    CREATE INDEX reads_request ON reads (request_id);
+    CREATE TABLE ledger (id int PRIMARY KEY CHECK (id = 1), rows bigint NOT NULL, evicted bigint NOT NULL)
+        WITH (fillfactor = 10);
+    INSERT INTO ledger VALUES (1, 0, 0);
+    """,
 )
 
-TABLES = ("writer", "offsets", "state", "outbox", "deliveries", "sink_totals", "rejected")
+TABLES = ("writer", "offsets", "state", "outbox", "deliveries", "sink_totals", "rejected", "reads", "ledger")

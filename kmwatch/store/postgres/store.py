@@ -16,10 +16,22 @@ from typing import Any, NamedTuple, TypeVar
 import psycopg
 from msgspec import json
 
-from kmwatch.core.model import Finding
+from kmwatch.core.model import Finding, Micros
 from kmwatch.core.state import Row
-from kmwatch.ports import Claim, Commit, Fenced, Owed, Pending, Selection, SinkAccount, Standing, StateError, StoreError
-from kmwatch.store.postgres import migrate, parameters, statements
+from kmwatch.ports import (
+    READS_KEPT,
+    Claim,
+    Commit,
+    Fenced,
+    Owed,
+    Pending,
+    Selection,
+    SinkAccount,
+    Standing,
+    StateError,
+    StoreError,
+)
+from kmwatch.store.postgres import ledger, migrate, parameters, statements
 from kmwatch.store.postgres.connection import FENCED, MOVED, Connection, Target, connect, text, until
 from kmwatch.store.postgres.lease import Lease, Tenure
 
@@ -50,6 +62,7 @@ class PostgresStore:
         *,
         sinks: Collection[str] | None = None,
         lease: float = LEASE_SECONDS,
+        reads_kept: int = READS_KEPT,
     ) -> None:
         """Connect, and bring the schema up to date if this role may.
 
@@ -59,12 +72,13 @@ class PostgresStore:
             clock: wall-clock seconds, for retention and the age of what waits.
             sinks: the sinks whose lines `backlog` counts, by default all.
             lease: seconds after which an instance that is not heard of is replaced.
+            reads_kept: rows of the ledger of retrievals; beyond it the oldest go, counted.
 
         Raises:
             StoreError: it cannot be reached, its schema cannot be made, or was made by a newer release.
         """
         self._target, self._owner, self._clock, self._sinks = target, owner, clock, sinks
-        self._seconds = lease
+        self._seconds, self._reads_kept = lease, reads_kept
         self._lease = Lease(target, owner, lease)
         self._backlog, self._commits = _Backlog(), 0
         self._doubtful: Commit | None = None  # sent, and the connection broke before the answer
@@ -161,10 +175,12 @@ class PostgresStore:
 
     async def prune(self, before: float) -> int:
         """Forget delivered lines and rejected records that are old enough; nothing, if not the active one."""
-        try:
-            return 0 if self._lease.held() is None else await self._run(lambda: self._prune(before))
-        except Fenced:  # whoever is active now prunes
-            return 0
+        given = {"before": before, "portion": _PORTION}
+        return await self._prune((statements.PRUNE_LINES, given), (statements.PRUNE_REJECTED, given))
+
+    async def prune_reads(self, before: Micros) -> int:
+        """Forget retrievals from before this event time; nothing, if not the active one."""
+        return await self._prune(ledger.prune(before, _PORTION))
 
     async def close(self) -> None:
         """Finish what is queued, resign and close."""
@@ -277,6 +293,7 @@ class PostgresStore:
         rows, lines = parameters.rows(commit), parameters.lines(commit)
         given = {"rows": len(rows.kinds), "lines": len(lines.uids)}
         work = parameters.batch(commit, rows, lines, owner=self._owner, stored=self._clock())
+        work += ledger.work(commit.reads, self._reads_kept)
         self._doubtful = commit
         try:
             results = self._change(work, **given)
@@ -353,11 +370,15 @@ class PostgresStore:
         self._backlog = self._served([(sink, a.pending, a.pending_bytes) for sink, a in out.items()])
         return out
 
-    def _prune(self, before: float) -> int:
-        total = 0
-        for statement in (statements.PRUNE_LINES, statements.PRUNE_REJECTED):
-            pruned = _PORTION
-            while pruned == _PORTION:
-                ((pruned,),) = self._change([(statement, {"before": before, "portion": _PORTION})])[0]
-                total += pruned
+    async def _prune(self, *work: tuple[str, Mapping[str, Any]]) -> int:
+        try:
+            return 0 if self._lease.held() is None else await self._run(lambda: sum(map(self._portions, work)))
+        except Fenced:  # whoever is active now prunes
+            return 0
+
+    def _portions(self, work: tuple[str, Mapping[str, Any]]) -> int:
+        total, pruned = 0, _PORTION
+        while pruned == _PORTION:
+            ((pruned,),) = self._change([work])[0]
+            total += pruned
         return total
