@@ -2,27 +2,40 @@
 # docker build -t kmwatch .
 # docker run --read-only --cap-drop ALL --security-opt no-new-privileges \
 #     -v ./kmwatch.yaml:/etc/kmwatch/kmwatch.yaml:ro -v kmwatch-state:/var/lib/kmwatch kmwatch
+#
+# BASE is anything with Python 3.11 or later and its venv module. `./dev image` builds on a bare Debian 12, without a
+# registry and without a container engine. Pin a digest where your releases must be reproducible to the byte.
+ARG BASE=python:3.11-slim-bookworm
 
-FROM python:3.11-slim-bookworm AS build
+# hadolint ignore=DL3006
+FROM ${BASE} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /src
 # The locked packages first: they change seldom, and so stay in the cache of layers.
-COPY requirements.lock requirements-build.lock ./
-RUN python -m venv /opt/kmwatch \
+COPY requirements.lock requirements-build.lock requirements-sbom.lock ./
+RUN python3 -m venv /opt/kmwatch \
     && /opt/kmwatch/bin/pip install --require-hashes --only-binary :all: -r requirements.lock \
-    && python -m venv /opt/build \
-    && /opt/build/bin/pip install --require-hashes --only-binary :all: -r requirements-build.lock
+    && python3 -m venv /opt/build \
+    && /opt/build/bin/pip install --require-hashes --only-binary :all: -r requirements-build.lock -r requirements-sbom.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY config config
 COPY kmwatch kmwatch
+# What is in the image stands in the image: a CycloneDX list of every package, made of the finished environment.
 RUN /opt/build/bin/pip wheel --no-deps --no-index --no-build-isolation --wheel-dir /tmp/wheel . \
     && /opt/kmwatch/bin/pip install --no-deps --no-index /tmp/wheel/*.whl \
-    && /opt/kmwatch/bin/python -m compileall -q /opt/kmwatch \
-    && /opt/kmwatch/bin/pip uninstall --yes --quiet pip setuptools
+    && /opt/kmwatch/bin/pip uninstall --yes --quiet pip setuptools \
+    && /opt/build/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+        --output-file /opt/kmwatch/sbom.cdx.json /opt/kmwatch/bin/python \
+    && /opt/kmwatch/bin/python -m compileall -q /opt/kmwatch
 
-FROM python:3.11-slim-bookworm
+# hadolint ignore=DL3006
+FROM ${BASE}
+ARG VERSION=0.1.0
+ARG REVISION=unknown
 LABEL org.opencontainers.image.title="kmwatch" \
       org.opencontainers.image.description="Watches who reads the secrets of OpenStack's Key Manager" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.licenses="Apache-2.0"
 RUN groupadd --system --gid 10001 kmwatch \
     && useradd --system --uid 10001 --gid kmwatch --home-dir /var/lib/kmwatch --shell /usr/sbin/nologin kmwatch \
@@ -35,8 +48,8 @@ WORKDIR /var/lib/kmwatch
 VOLUME /var/lib/kmwatch
 EXPOSE 9464
 STOPSIGNAL SIGTERM
-# Asks the daemon itself, on the port of http: {listen: ...}.
+# Asks the daemon itself, on the port of http: {listen: ...}; without TLS. /healthz needs no token.
 HEALTHCHECK --interval=15s --timeout=5s --start-period=30s --retries=3 \
-    CMD ["python", "-c", "import urllib.request as u; u.build_opener(u.ProxyHandler({})).open('http://127.0.0.1:9464/healthz', timeout=4)"]
+    CMD ["python3", "-c", "import urllib.request as u; u.build_opener(u.ProxyHandler({})).open('http://127.0.0.1:9464/healthz', timeout=4)"]
 ENTRYPOINT ["kmwatch"]
 CMD ["run", "-c", "/etc/kmwatch/kmwatch.yaml"]

@@ -38,6 +38,7 @@ from kmwatch.telemetry.metrics import Metrics
 from kmwatch.telemetry.observer import Telemetry
 from kmwatch.telemetry.selfwatch import SelfWatch
 from kmwatch.telemetry.status import Totals, totals
+from kmwatch.telemetry.zeros import start_at_zero
 from kmwatch.wire.event import iso
 
 log = structlog.get_logger("kmwatch")
@@ -106,10 +107,7 @@ class App:
         settings = loaded.settings
         self._loaded, self._clock, self._reload = loaded, clock, reload
         self.metrics = Metrics()
-        for rule, chosen in assembly.rule_settings(settings).items():  # so that a rate sees the first finding
-            self.metrics.findings.labels(rule, chosen.severity.name.lower(), chosen.mode)
-            self.metrics.suppressed.labels(rule)
-            self.metrics.silenced.labels(rule)
+        start_at_zero(self.metrics, assembly.rule_settings(settings), loaded.declarations.callers())
         self._telemetry = Telemetry(self.metrics)
         self._source = assembly.source(settings, clock, accept_gap=accept_gap)
         self._store = assembly.store(settings, clock)
@@ -318,6 +316,7 @@ class App:
         self._loaded, self._marks = replace(loaded, settings=settings), plan.marks
         names = list(plan.marks)
         self._deliveries.expect(names)
+        start_at_zero(self.metrics, assembly.rule_settings(settings), loaded.declarations.callers())
         self._pipeline.renew(self._engine, assembly.router(settings), assembly.bounds(settings))
         await self._delivery.change(plan.gone, plan.made, names)
         with suppress(StoreError):

@@ -58,7 +58,7 @@ def _panel(panel: Panel) -> Builder:
         .unit(panel.unit)
         .span(panel.span)
         .height(_HEIGHT[panel.kind])
-        .links([runbook.target_blank(True)])
+        .links([runbook.target_blank(target_blank=True)])
     )
     for query, ref in zip(panel.queries, "ABCDEF", strict=False):
         made = made.with_target(_target(panel, query.expr, query.legend, ref))

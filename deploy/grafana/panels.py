@@ -92,10 +92,13 @@ SOC = Board(
                     span=4,
                 ),
                 Panel(
-                    "Shadow findings",
-                    "Findings of rules on trial: computed, sent to nobody.",
+                    "Shadow and silenced",
+                    "Findings of rules on trial, and hits that a silence keeps back: computed, sent to nobody.",
                     "stat",
-                    (Query('sum(increase(kmwatch_findings_total{mode="shadow"}[$__range])) or vector(0)'),),
+                    (
+                        Query('sum(increase(kmwatch_findings_total{mode="shadow"}[$__range])) or vector(0)', "shadow"),
+                        Query("sum(increase(kmwatch_silenced_total[$__range]))", "silenced"),
+                    ),
                     "README",
                     span=4,
                 ),
@@ -103,7 +106,11 @@ SOC = Board(
                     "Time to alert, 99 %",
                     "From the event to its acknowledgement by a sink. Of a replayed recording: its age.",
                     "stat",
-                    (Query("histogram_quantile(0.99, sum by (le) (rate(kmwatch_detection_seconds_bucket[$__range])))"),),
+                    (
+                        Query(
+                            "histogram_quantile(0.99, sum by (le) (rate(kmwatch_detection_seconds_bucket[$__range])))"
+                        ),
+                    ),
                     "KmwatchAlertsLate",
                     unit="s",
                     span=4,
@@ -327,10 +334,23 @@ OPERATOR = Board(
             (
                 Panel(
                     "Outbox by sink",
-                    "Lines that wait.",
+                    "Lines that wait, and dead ones that wait for an operator.",
                     "lines",
-                    (Query("max by (sink) (kmwatch_outbox_pending)", "{{sink}}"),),
+                    (
+                        Query("max by (sink) (kmwatch_outbox_pending)", "{{sink}}"),
+                        Query("max by (sink) (kmwatch_outbox_dead) > 0", "{{sink}} dead"),
+                    ),
                     "KmwatchSinkStuck",
+                    span=6,
+                ),
+                Panel(
+                    "Outbox in octets",
+                    "Bounded by limits.outbox_bytes.",
+                    "lines",
+                    (Query("max by (sink) (kmwatch_outbox_pending_bytes)", "{{sink}}"),),
+                    "KmwatchSinkStuck",
+                    unit="bytes",
+                    span=6,
                 ),
                 Panel(
                     "Oldest line by sink",
@@ -339,6 +359,7 @@ OPERATOR = Board(
                     (Query("max by (sink) (kmwatch_outbox_oldest_seconds)", "{{sink}}"),),
                     "KmwatchSinkStuck",
                     unit="s",
+                    span=6,
                 ),
                 Panel(
                     "Deliveries",
@@ -356,6 +377,7 @@ OPERATOR = Board(
                     ),
                     "KmwatchSinkRefuses",
                     unit="cps",
+                    span=6,
                 ),
             ),
         ),
@@ -368,7 +390,8 @@ OPERATOR = Board(
                     "lines",
                     (
                         Query(
-                            "rate(process_cpu_seconds_total[$__rate_interval]) and on (instance, job) kmwatch_build_info",
+                            "rate(process_cpu_seconds_total[$__rate_interval])"
+                            " and on (instance, job) kmwatch_build_info",
                             "{{instance}}",
                         ),
                     ),
@@ -380,11 +403,7 @@ OPERATOR = Board(
                     "Memory",
                     "Resident.",
                     "lines",
-                    (
-                        Query(
-                            "process_resident_memory_bytes and on (instance, job) kmwatch_build_info", "{{instance}}"
-                        ),
-                    ),
+                    (Query("process_resident_memory_bytes and on (instance, job) kmwatch_build_info", "{{instance}}"),),
                     "KmwatchStateEvicted",
                     unit="bytes",
                     span=6,

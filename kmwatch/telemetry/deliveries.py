@@ -36,6 +36,7 @@ class DeliveryTelemetry:
             metrics.outbox_oldest.labels(sink)
             metrics.outbox_bytes.labels(sink)
             metrics.dead_waiting.labels(sink)
+            metrics.dead_letters.labels(sink, "refused")
             for outcome in ("delivered", *FailureKind):
                 metrics.deliveries.labels(sink, outcome)
 
