@@ -245,16 +245,20 @@ class Detector:
             self.note(findings)
         return findings
 
-    def pulse(self, pulse: Pulse) -> list[Finding]:
+    def pulse(self, pulse: Pulse, *, last: bool = False) -> list[Finding]:
         """Show the feed itself to the rules that watch it.
 
         Called once for each whole minute of event time that has passed, in order with the events: after those before
         that minute, before those in it.
 
+        Args:
+            pulse: what came since the last.
+            last: the input has ended within this minute, so that nothing is over by it: `flush` closes what is open.
+
         Returns:
             The lines of findings it makes.
         """
-        findings = self.advance(pulse.now) if self._due(pulse.now) else []
+        findings = self.advance(pulse.now) if not last and self._due(pulse.now) else []
         for rule, rollup in self._watchers:
             for hit in rule.pulse(pulse):
                 self._take(hit, rollup, findings)

@@ -167,7 +167,7 @@ class Engine:
         self.join.flush(now, self._ready)
         self._behind_due(max(now + 1, self.backend.end()))
         if now > 0:
-            self._pulse(now + MINUTE)
+            self._pulse(now + MINUTE, last=True)
         out.findings += self.detector.flush()
         return out
 
@@ -224,12 +224,12 @@ class Engine:
         if self._now > 0:
             self._out.findings += self.detector.tick(self._now)
 
-    def _pulse(self, now: Micros) -> None:
+    def _pulse(self, now: Micros, *, last: bool = False) -> None:
         """Show the rules that watch the feed every whole minute up to `now`, after the events before it."""
         for minute in self.feed.due(now):
             self.join.due(minute - 1, self._ready)
             self._behind_due(minute - 1)
-            self._out.findings += self.detector.pulse(self.feed.pulse(minute, self._witnesses))
+            self._out.findings += self.detector.pulse(self.feed.pulse(minute, self._witnesses), last=last)
 
     def _behind(self, record: Witnessed, stream: str, now: Micros) -> Joined:
         """Take a record of a log behind the API: it tells of no request, and joins none."""

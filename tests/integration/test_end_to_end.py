@@ -189,7 +189,7 @@ def test_the_account_balances_and_equals_what_was_produced(run: Run) -> None:
     assert account.records.consumed == produced + 2
     assert account.records.joined == produced
     assert account.records.ignored == {"not_audit": 1}
-    assert account.records.rejected == {"not_json": 1}
+    assert account.records.rejected == {"unknown_form": 1}
     assert (account.records.duplicate, account.records.waiting) == (0, 0)
     assert account.events.made == account.events.evaluated == run.reference.events
     assert {stream: records.consumed for stream, records in account.streams.items()} == {
@@ -202,7 +202,7 @@ def test_the_account_balances_and_equals_what_was_produced(run: Run) -> None:
 def test_a_record_beyond_reading_is_kept_with_its_position_and_without_its_token(run: Run) -> None:
     (kept,) = run.rejected
 
-    assert (kept.stream, kept.position, kept.reason) == (f"{run.topic}/0", run.garbage_at, "not_json")
+    assert (kept.stream, kept.position, kept.reason) == (f"{run.topic}/0", run.garbage_at, "unknown_form")
     assert b"credential" in kept.value
     assert TOKEN.encode()[:12] not in kept.value
 
@@ -226,7 +226,8 @@ def test_it_is_alive_and_ready_although_a_sink_that_is_not_required_is_away(run:
     assert run.health is not None
     assert run.health.status == 200
     assert run.ready is not None
-    assert json.decode(run.ready.body, type=Readiness) == Readiness(ready=True)
+    found = json.decode(run.ready.body, type=Readiness)
+    assert (found.ready, found.problems) == (True, ())
 
 
 def test_every_metric_of_the_contract_is_exposed(run: Run) -> None:
