@@ -68,6 +68,10 @@ class Declarations:
         found = {group.index: group for clause in self.clauses for group in clause.groups or ()}
         return tuple(found.values())
 
+    def decoys(self) -> frozenset[str]:
+        """The ids of all decoys."""
+        return frozenset(self._decoys)
+
     def decoy(self, secret_id: str) -> str | None:
         """The label of a decoy secret, or None for any other."""
         return self._decoys.get(secret_id)
