@@ -72,6 +72,10 @@ class Declarations:
         """The names of the declared callers, in file order."""
         return [entry.name for entry in self.caller_map.callers]
 
+    def decoys(self) -> frozenset[str]:
+        """The ids of all decoys."""
+        return frozenset(self._decoys)
+
     def decoy(self, secret_id: str) -> str | None:
         """The label of a decoy secret, or None for any other."""
         return self._decoys.get(secret_id)

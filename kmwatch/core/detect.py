@@ -17,7 +17,7 @@ from kmwatch.core.pulse import Pulse
 from kmwatch.core.rate import Rates
 from kmwatch.core.rollup import RollUp, time_of
 from kmwatch.core.rules.backed import BackendCase, BackendRule
-from kmwatch.core.rules.base import Case, Flagged, Hit, Rule, Settings, Sharer, Watcher, Withholder
+from kmwatch.core.rules.base import Case, Flagged, Hit, Rule, Settings, Sharer, Targeted, Watcher, Withholder
 from kmwatch.core.rules.catalogue import Surroundings, build
 from kmwatch.core.rules.hosted import HostCase, HostRule
 from kmwatch.core.rules.incident import Incident
@@ -45,10 +45,11 @@ class Judged(Struct, frozen=True, gc=False):
 class Concern:
     """What there is to do with a class of events."""
 
-    __slots__ = ("counter", "judged", "matched", "rules")
+    __slots__ = ("anywhere", "counter", "judged", "matched", "rules")
 
     def __init__(self, rules: list[tuple[Rule, RollUp]], counter: Counter, *, matched: bool, judged: bool) -> None:
         self.rules = rules  # whom it concerns
+        self.anywhere = [pair for pair in rules if not isinstance(pair[0], Targeted)]  # whatever its target
         self.counter = counter
         self.matched = matched  # whether it is held against the caller map
         self.judged = judged  # whether that match is the event's verdict
@@ -78,6 +79,7 @@ class Detector:
             for rule, chosen in build(settings, limit, declarations, given)
         ]
         self._flags = [rule.flags if isinstance(rule, Flagged) else None for rule, _ in self._rules]
+        self._targets = {target for rule, _ in self._rules if isinstance(rule, Targeted) for target in rule.targets}
         self._silences = silences
         self._incidents = next(((rule, rollup) for rule, rollup in self._rules if isinstance(rule, Incident)), None)
         for rule, _ in self._rules:
@@ -92,7 +94,6 @@ class Detector:
         self._backend_rules = [(rule, rollup) for rule, rollup in self._rules if isinstance(rule, BackendRule)]
         self._concerns: dict[tuple[object, ...], Concern] = {}  # by class
         self._next_deadline: Micros | None = None
-        self._tidied: Micros = 0
 
     def observe(
         self, event: AuditEvent, before: AuditEvent | None = None, *, again: bool = False
@@ -119,8 +120,9 @@ class Detector:
             self._tell_again(Case(event, match, self._declarations, before if again else None), before, findings)
         else:
             concern.counter.count += 1
-            if concern.rules:
-                self._show(Case(event, match, self._declarations), concern.rules, findings)
+            rules = concern.rules if event.target.id in self._targets else concern.anywhere
+            if rules:
+                self._show(Case(event, match, self._declarations), rules, findings)
         if findings:
             self.note(findings)
         return Judged(event, match if concern.judged else None, again), findings
@@ -264,6 +266,9 @@ class Detector:
                 self._take(hit, rollup, findings)
         if findings:
             self.note(findings)
+        if pulse.now % _TIDY_EVERY == 0:  # by event time, so that what is remembered does not depend on batches
+            for rule, _ in self._rules:
+                rule.forget(pulse.now - _LONGEST_REQUEST)
         return findings
 
     def advance(self, now: Micros) -> list[Finding]:
@@ -278,10 +283,6 @@ class Detector:
         """Time has passed up to `now` without an event."""
         findings = self.advance(now) if self._due(now) else []
         self.note(findings)
-        if now - self._tidied >= _TIDY_EVERY:
-            self._tidied = now
-            for rule, _ in self._rules:
-                rule.forget(now - _LONGEST_REQUEST)
         return findings
 
     def flush(self) -> list[Finding]:

@@ -23,6 +23,8 @@ class Keyed(Generic[V]):
         self.evicted = 0
         self.changed: dict[str, None] = {}  # in the order of the latest change, which a restore must keep
         self._items: OrderedDict[str, V] = OrderedDict()
+        # The state of a key, without touching it. The map's own, for rules ask more often than anything else is done.
+        self.get: Callable[[str], V | None] = self._items.get
         self._limit = limit
         self._on_evict = on_evict
         self._decoder = msgpack.Decoder(type_)
@@ -34,10 +36,6 @@ class Keyed(Generic[V]):
     def items(self) -> Iterator[tuple[str, V]]:
         """Keys and values, least recently used first."""
         return iter(self._items.items())
-
-    def get(self, key: str) -> V | None:
-        """The state of a key, without touching it."""
-        return self._items.get(key)
 
     def put(self, key: str, value: V) -> None:
         """Set the state of a key and make it the most recent."""

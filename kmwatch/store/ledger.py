@@ -29,19 +29,16 @@ def write(db: sqlite3.Connection, rows: Rows, limit: int) -> None:
     """Write a batch's rows, and let the oldest go beyond `limit`; within the caller's transaction."""
     if not rows:
         return
-    grown = 0
-    for event_id, read in rows.items():
-        if read is None:
-            grown -= db.execute("DELETE FROM reads WHERE event_id = ?", (event_id,)).rowcount
-            continue
-        values = to_row(read)
-        if db.execute(_INSERT, values).rowcount == 1:
-            grown += 1
-        else:
-            db.execute(_UPDATE, (*values[1:], event_id))
+    gone = [(event_id,) for event_id, read in rows.items() if read is None]
+    told = [to_row(read) for read in rows.values() if read is not None]
+    grown = db.executemany(_INSERT, told).rowcount if told else 0
+    if grown < len(told):  # some were known: they are told anew, and what is new is just written
+        db.executemany(_UPDATE, [(*values[1:], values[0]) for values in told])
+    if gone:
+        grown -= db.executemany("DELETE FROM reads WHERE event_id = ?", gone).rowcount
     total = int(db.execute("SELECT rows FROM ledger").fetchone()[0]) + grown
-    gone = db.execute(_OLDEST, (total - limit,)).rowcount if total > limit else 0
-    db.execute("UPDATE ledger SET rows = ?, evicted = evicted + ?", (total - gone, gone))
+    old = db.execute(_OLDEST, (total - limit,)).rowcount if total > limit else 0
+    db.execute("UPDATE ledger SET rows = ?, evicted = evicted + ?", (total - old, old))
 
 
 def prune(db: sqlite3.Connection, before: Micros) -> int:

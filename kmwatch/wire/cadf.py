@@ -80,7 +80,7 @@ class _Message(Struct, gc=False):
 _NOBODY, _NOWHERE = _Initiator(), _Host()
 _message = msgspec.json.Decoder(_Message).decode
 _REMEMBERED, _LONGEST = 4096, 256  # entries of the caches below, and characters of one
-_times: dict[str, Micros] = {}  # caches of pure functions, so no state
+_seconds: dict[str, Micros] = {}  # caches of pure functions, so no state; this one by "2026-11-23T20:47:51."
 _ours: set[str | None] = {"", "unknown", None}  # typeURIs that do not speak of another service
 _initiators: dict[tuple[str | None, ...], Initiator] = {}
 
@@ -191,14 +191,15 @@ def _record(message: _Message, stamp: Micros | None) -> Decoded:
         return Ignored.OTHER_SERVICE
     text, reporters = event.event_time, event.reporters
     try:
-        began = stamp if text is None else (_times.get(text) or _micros(text))
+        began = stamp if text is None else _micros(text)
         made = _micros(reporters[-1].time or "") if reporters else began
     except (ValueError, OverflowError):
         return Rejected(RejectReason.BAD_TIME, f"eventTime {str(text)[:80]!r} is no timestamp")
     if began is None or made is None:
         return Rejected(RejectReason.BAD_TIME, "no eventTime, and the record has no timestamp")
     flags: tuple[str, ...] = ()
-    made = max(made, began)
+    if made < began:  # noqa: PLR1730  (a call costs more)
+        made = began
     if stamp is not None and made > stamp + CLOCK_TOLERANCE and stamp >= 0:  # a negative one says "none"
         began, made, flags = min(began, stamp), min(made, stamp), ("clock_skewed",)
     if began < 0 or made > _LATEST:
@@ -270,22 +271,21 @@ def _status(code: str | int | None) -> int | None:
 
 
 def _micros(text: str) -> Micros:
-    """An ISO 8601 time; pycadf writes 2026-11-23T20:47:51.538673+0000. Without a zone it is UTC."""
-    known = _times.get(text)
-    if known is None:
-        second, fraction = text[:19], text[20:26]
-        if len(text) == 31 and text[19] == "." and text[26:] == "+0000" and fraction.isdecimal():  # noqa: PLR2004
-            start = _times.get(second)
-            if start is None:
-                start = _times[second] = _parse(second)
-            known = start + int(fraction)
-        else:
-            known = _parse(text)
-        if len(_times) >= _REMEMBERED:
-            _times.clear()
-        if len(text) <= _LONGEST:
-            _times[text] = known
-    return known
+    """An ISO 8601 time; pycadf writes 2026-11-23T20:47:51.538673+0000. Without a zone it is UTC.
+
+    Seconds are remembered, and not whole times: those hardly ever come twice.
+    """
+    fraction = text[20:26]
+    if text[26:] != "+0000" or len(fraction) != 6 or text[19] != "." or not fraction.isdecimal():  # noqa: PLR2004
+        return _parse(text)
+    second = text[:20]
+    start = _seconds.get(second)
+    if start is None:
+        start = _parse(text[:19])
+        if len(_seconds) >= _REMEMBERED:
+            _seconds.clear()
+        _seconds[second] = start
+    return start + int(fraction)
 
 
 def _parse(text: str) -> Micros:

@@ -83,8 +83,11 @@ def truth(kind: str) -> dict[str, str]:
     return {request: secret for verdict, request, secret in rows if verdict == kind}
 
 
+UNREADABLE = "KMW-030"  # what the record beyond reading makes, which the replay has not
+
+
 def lines(events: list[CefEvent]) -> list[str]:
-    return [event.extension["externalId"] for event in events]
+    return [event.extension["externalId"] for event in events if event.class_id != UNREADABLE]
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +153,7 @@ def test_the_siem_has_exactly_the_lines_of_a_replay_once_each(run: Run) -> None:
 
 
 def test_the_archive_has_exactly_the_lines_of_a_replay_once_each(run: Run) -> None:
-    assert sorted(alert.line for alert in run.archive) == sorted(run.reference.lines())
+    assert sorted(alert.line for alert in run.archive if alert.rule != UNREADABLE) == sorted(run.reference.lines())
 
 
 def test_every_secret_that_was_read_by_an_unfamiliar_caller_is_named_in_an_alert(run: Run) -> None:
@@ -211,15 +214,16 @@ def test_a_receiver_that_is_away_holds_up_nobody_else(run: Run) -> None:
     sinks = run.before.account.sinks
     (state,) = [sink for sink in run.before.sinks if sink.name == "latecomer"]
 
-    assert sinks["siem"].delivered == sinks["archive"].delivered == len(run.reference.lines())
-    assert (sinks["latecomer"].delivered, sinks["latecomer"].pending) == (0, len(run.reference.lines()))
+    made = len(run.reference.lines()) + 1  # and that of the record beyond reading
+    assert sinks["siem"].delivered == sinks["archive"].delivered == made
+    assert (sinks["latecomer"].delivered, sinks["latecomer"].pending) == (0, made)
     assert state.state in {"retrying", "sending"}
     assert state.last_error
 
 
 def test_a_receiver_that_comes_up_late_gets_every_line(run: Run) -> None:
     assert sorted(lines(run.latecomer)) == sorted(run.reference.lines())
-    assert run.after.account.sinks["latecomer"].delivered == len(run.reference.lines())
+    assert run.after.account.sinks["latecomer"].delivered == len(run.reference.lines()) + 1
 
 
 def test_it_is_alive_and_ready_although_a_sink_that_is_not_required_is_away(run: Run) -> None:

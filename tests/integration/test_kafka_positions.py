@@ -221,7 +221,7 @@ def test_a_wrong_password_is_named_as_the_cause(
 
     assert daemon.wait() == 3
     said = daemon.output().splitlines()[-1]
-    assert said.startswith(f"kmwatch: cannot reach Kafka at {own_kafka.secure_bootstrap}")
+    assert said.startswith(f"kmwatch: cannot use Kafka at {own_kafka.secure_bootstrap}")
     assert "SaslAuthenticationFailed" in said
     assert "a-wrong-guess" not in daemon.output()
 
@@ -250,7 +250,7 @@ def test_a_broker_that_cannot_be_reached_is_named_with_the_cause(daemon_on: Made
 
     assert daemon.wait() == 3
     said = daemon.output().splitlines()[-1]
-    assert said.startswith(f"kmwatch: cannot reach Kafka at {nowhere}")
+    assert said.startswith(f"kmwatch: cannot use Kafka at {nowhere}")
     assert "Connect call failed" in said
 
 

@@ -273,13 +273,13 @@ def test_019_counts_deletions_that_no_declaration_covers() -> None:
     ],
 )
 def test_022_any_touch_of_a_decoy_is_told_whatever_it_was_and_whoever_it_was(happened: AuditEvent) -> None:
-    (hit,) = say(DecoyTouched(defaults("KMW-022")), happened, EXPLAINED)
+    (hit,) = say(DecoyTouched(defaults("KMW-022"), declared()), happened, EXPLAINED)
     assert (hit.key, hit.reason) == ("user-1", happened.kind)
     assert DECOY in hit.message
 
 
 def test_022_is_silent_for_all_else() -> None:
-    rule = DecoyTouched(defaults("KMW-022"))
+    rule = DecoyTouched(defaults("KMW-022"), declared())
     assert say(rule, event()) == []
     assert say(rule, event(kind=Kind.LIST, secret=None)) == []
 

@@ -58,11 +58,13 @@ class Meta(Struct, frozen=True):
 class Case:
     """One event as rules see it: with its match and what the caller map knows of its caller.
 
+    `caller` is whose behaviour this is: the user, or the address where no user is known.
+
     `before` is how the same request was told in full once already, when evidence that came late tells it again; a
     rule that counts requests has counted this one then.
     """
 
-    __slots__ = ("_citation", "before", "declarations", "event", "match")
+    __slots__ = ("_citation", "before", "caller", "declarations", "event", "match")
 
     def __init__(
         self, event: AuditEvent, match: Match | None, declarations: Declarations, before: AuditEvent | None = None
@@ -72,13 +74,9 @@ class Case:
         self.match = match
         self.declarations = declarations
         self.before = before
+        who = event.initiator
+        self.caller = who.user_id or f"address:{brief(who.address or '')}"
         self._citation: Citation | None = None
-
-    @property
-    def caller(self) -> str:
-        """Whose behaviour this is: the user, or the address where no user is known."""
-        who = self.event.initiator
-        return who.user_id or f"address:{brief(who.address or '')}"
 
     @property
     def confirmed(self) -> bool:
@@ -146,6 +144,13 @@ class Flagged(Protocol):
     """A rule that concerns itself only with events that carry one of some flags."""
 
     flags: frozenset[str]
+
+
+@runtime_checkable
+class Targeted(Protocol):
+    """A rule that concerns itself only with requests for some targets, by id, whatever was asked of them."""
+
+    targets: frozenset[str]
 
 
 @runtime_checkable

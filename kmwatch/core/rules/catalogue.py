@@ -158,7 +158,7 @@ def build(
         legacy_read.LegacyRead(of["KMW-018"]),
         mass_deletion.MassDeletion(of["KMW-019"], limit),
         in_use_deleted.InUseDeleted(of["KMW-020"], reads),
-        decoy_touched.DecoyTouched(of["KMW-022"]),
+        decoy_touched.DecoyTouched(of["KMW-022"], declarations),
         many_networks.ManyNetworks(of["KMW-023"], limit, network),
         unexpected_network.UnexpectedNetwork(limit, network),
         audit_gap.AuditGap(of["KMW-025"], limit),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from kmwatch.core.declaration import Declarations
 from kmwatch.core.model import HOUR, Failure, Kind, Mode, Outcome, Severity
 from kmwatch.core.rules.base import Case, Hit, Meta, Settings, Stateless, person, thing
 
@@ -22,11 +23,12 @@ class DecoyTouched(Stateless):
 
     meta = META
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, declarations: Declarations) -> None:  # noqa: ARG002
         """Need no setting of its own."""
+        self.targets = declarations.decoys()
 
     def applies(self, kind: Kind, outcome: Outcome, failure: Failure | None) -> bool:  # noqa: ARG002
-        """Everything."""
+        """All classes, but of the targets only."""
         return True
 
     def observe(self, case: Case) -> Iterable[Hit]:
