@@ -223,9 +223,9 @@ OPERATOR = Board(
             (
                 Panel(
                     "Instances that read",
-                    "Exactly one should.",
+                    "Exactly one should; and the epoch of its claim, which grows with each take-over.",
                     "stat",
-                    (Query("sum(kmwatch_active)"),),
+                    (Query("sum(kmwatch_active)", "reading"), Query("max(kmwatch_epoch)", "epoch")),
                     "KmwatchNoActiveInstance",
                     span=4,
                 ),

@@ -267,9 +267,12 @@ class Detector:
         if findings:
             self.note(findings)
         if pulse.now % _TIDY_EVERY == 0:  # by event time, so that what is remembered does not depend on batches
-            for rule, _ in self._rules:
-                rule.forget(pulse.now - _LONGEST_REQUEST)
+            self._tidy(pulse.now - _LONGEST_REQUEST)
         return findings
+
+    def _tidy(self, before: Micros) -> None:
+        for rule, _ in self._rules:
+            rule.forget(before)
 
     def advance(self, now: Micros) -> list[Finding]:
         """Close what is over at this time. The caller counts the lines (see `note`)."""

@@ -23,6 +23,7 @@ from kmwatch.core.model import (
     Mode,
     Severity,
 )
+from kmwatch.core.pulse import Pulse
 from kmwatch.core.rules.catalogue import CATALOGUE
 from kmwatch.core.silence import Silence, Silences
 from kmwatch.pipeline import Router, Wants
@@ -258,5 +259,5 @@ def test_callers_that_are_quiet_for_an_hour_are_forgotten() -> None:
     play(made, a_raid())
     told = next(state for state in made.states() if state.name == "KMW-047/told")
     assert len(told) == 1
-    made.tick(at(days=2) + DAY)
+    made.pulse(Pulse(at(days=2) // DAY * DAY + DAY))
     assert len(told) == 0
