@@ -21,6 +21,7 @@ from kmwatch import __version__, assembly, outlets
 from kmwatch.clock import Clock
 from kmwatch.config.load import Loaded, refreshed
 from kmwatch.config.problems import ConfigurationError
+from kmwatch.config.settings import Settings
 from kmwatch.core.health import Health, heartbeat
 from kmwatch.core.model import SECOND, Micros
 from kmwatch.core.rules.detection_lag import META as DETECTION_LAG
@@ -33,7 +34,7 @@ from kmwatch.ports import Fenced, SinkAccount, SourceError, Standing, StateError
 from kmwatch.sources.positions import partition_of
 from kmwatch.telemetry.deliveries import DeliveryTelemetry
 from kmwatch.telemetry.heartbeat import beats, report
-from kmwatch.telemetry.http import HttpServer, Readiness
+from kmwatch.telemetry.http import Access, HttpServer, Readiness
 from kmwatch.telemetry.metrics import Metrics
 from kmwatch.telemetry.observer import Telemetry
 from kmwatch.telemetry.selfwatch import SelfWatch
@@ -75,6 +76,11 @@ class Status(Struct):
     missing: dict[str, int]  # records lost before they were read, as the operator accepted
     sinks: list[SinkStatus]
     account: Totals
+
+
+def _access(settings: Settings) -> Access:
+    http = settings.http
+    return Access(None if http.token is None else http.token.get_secret_value(), http.cert, http.key)
 
 
 def settle_memory() -> None:
@@ -128,7 +134,7 @@ class App:
             notices=self._selfwatch.notices,
         )
         self._accounts: dict[str, SinkAccount] = {}  # as last seen
-        self._http = HttpServer(self.metrics, self.readiness, self.status)
+        self._http = HttpServer(self.metrics, self.readiness, self.status, _access(settings))
         self._stopping = asyncio.Event()
         self._marks = outlets.marks(settings)
         self._reloading = asyncio.Lock()

@@ -10,6 +10,8 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
+from msgspec.structs import replace
+
 from kmwatch.clock import Clock
 from kmwatch.config.backend_log import Hsm
 from kmwatch.config.maps import after
@@ -142,7 +144,7 @@ def rule_settings(settings: Settings) -> Mapping[str, RuleSettings]:
                 default.mode if given.mode is None else Mode(given.mode),
                 given.rollup or default.rollup,
             )
-        out[meta.id] = default
+        out[meta.id] = replace(default, runbook=settings.runbooks.replace("{rule}", meta.id))
     return out
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from os.path import normpath
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from kmwatch.config.backend_log import BackendLog
 from kmwatch.config.base import Model
@@ -26,6 +26,7 @@ from kmwatch.config.values import (
     Id,
     ModeName,
     SeverityName,
+    Text,
 )
 from kmwatch.core.model import HOUR
 from kmwatch.ports import READS_KEPT
@@ -137,6 +138,23 @@ class ProxyLog(Model):
 
 
 Anomaly = Literal["alert", "allow"]
+_TOKEN_LENGTH = 16  # octets; shorter ones can be guessed over a network
+
+
+def _long_enough(token: SecretStr) -> SecretStr:
+    text = token.get_secret_value()
+    if len(text) < _TOKEN_LENGTH or not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError(f"must have {_TOKEN_LENGTH} printable ASCII characters or more and no spaces; make it random")
+    return token
+
+
+def _address(template: str) -> str:
+    if "{rule}" not in template or not template.isascii() or not template.isprintable() or " " in template:
+        raise ValueError("must be an address with {rule} in it, such as https://docs.example.net/runbooks/{rule}.html")
+    return template
+
+
+Runbooks = Annotated[Text, AfterValidator(_address)]
 
 
 class Network(Model):
@@ -157,6 +175,18 @@ class Http(Model):
 
     listen: HostPort = "127.0.0.1:9464"
     """host:port."""
+    token: Annotated[Credential, AfterValidator(_long_enough)] | None = None
+    """What callers must send as a bearer token, for all but /healthz and the yes or no of /readyz."""
+    cert: ConfigPath | None = None
+    """PEM file of the certificate chain to serve with; together with key. Without it, plain HTTP."""
+    key: ConfigPath | None = None
+    """PEM file of its private key, not encrypted."""
+
+    @model_validator(mode="after")
+    def _pair(self) -> Http:
+        if (self.cert is None) != (self.key is None):
+            raise ValueError("cert and key belong together; give both or neither")
+        return self
 
 
 def _bounded(micros: int) -> int:
@@ -251,6 +281,8 @@ class Settings(Model):
         AfterValidator(_fits),
     ] = Field(default_factory=dict)
     """How rules differ from their defaults."""
+    runbooks: Runbooks = "docs/runbooks/{rule}.md"
+    """Where the runbook of a detection is published, {rule} being its id: findings carry the address."""
     learning: DurationOrNone = Field(default="14d", validate_default=True)
     """For how long, from the first event of a store on, baselines only learn (KMW-003, 004, 006)."""
     silences: Annotated[tuple[Silence, ...], AfterValidator(unique_silences)] = ()

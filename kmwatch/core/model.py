@@ -337,3 +337,4 @@ class Finding(Struct, frozen=True):
     subject: str | None = None  # what it is about, where that is no caller: a witness, a stream
     silence: str | None = None  # the silence that keeps it from being sent
     related: tuple[str, ...] = ()  # uids of the findings that an incident gathers
+    runbook: str | None = None  # where a person reads what to do about it

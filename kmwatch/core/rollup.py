@@ -272,6 +272,7 @@ class RollUp:
             episode.subject,
             episode.silence,
             tuple(episode.related),
+            self.settings.runbook,
         )
 
     def _crowded_out(self, _key: str, episode: Episode) -> None:

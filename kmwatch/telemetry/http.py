@@ -1,8 +1,11 @@
-"""/metrics, /healthz, /readyz and /status."""
+"""/metrics, /healthz, /readyz and /status: read only; behind a token and TLS where the configuration says so."""
 
 from __future__ import annotations
 
+import hmac
+import ssl
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import orjson
 from aiohttp import web
@@ -22,6 +25,33 @@ class Readiness(Struct, frozen=True):
     since: str | None = None
 
 
+class Access(Struct, frozen=True):
+    """Who may ask, and how. `token` never leaves this process."""
+
+    token: str | None = None
+    cert: Path | None = None
+    key: Path | None = None
+
+    def context(self) -> ssl.SSLContext | None:
+        """TLS to serve with, or None for plain HTTP. Raises OSError: cert and key cannot be used."""
+        if self.cert is None:
+            return None
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        try:
+            context.load_cert_chain(self.cert, self.key, password="")  # an encrypted key: refuse instead of asking
+        except (OSError, ssl.SSLError, ValueError) as error:
+            raise OSError(f"http.cert {self.cert}, http.key {self.key}: {error}; give a PEM pair") from error
+        return context
+
+    def admits(self, request: web.Request) -> bool:
+        """Whether a request shows the token, compared in constant time."""
+        if self.token is None:
+            return True
+        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+        return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), self.token.encode())
+
+
 class HttpServer:
     """Serves until closed. Answers only; nothing here changes anything."""
 
@@ -30,9 +60,11 @@ class HttpServer:
         metrics: Metrics,
         readiness: Callable[[], Awaitable[Readiness]],
         status: Callable[[], Awaitable[Struct]],
+        access: Access = Access(),  # noqa: B008  (frozen)
     ) -> None:
-        """Take what is asked for at each request."""
-        self._metrics, self._readiness, self._status = metrics, readiness, status
+        """Take what is asked for at each request. Raises OSError: the certificate cannot be used."""
+        self._metrics, self._readiness, self._status, self._access = metrics, readiness, status, access
+        self._context = access.context()
         self._runner: web.AppRunner | None = None
 
     async def start(self, host: str, port: int) -> int:
@@ -48,7 +80,7 @@ class HttpServer:
         )
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, host, port)
+        site = web.TCPSite(self._runner, host, port, ssl_context=self._context)
         await site.start()
         return int(self._runner.addresses[0][1])
 
@@ -57,7 +89,9 @@ class HttpServer:
         if self._runner is not None:
             await self._runner.cleanup()
 
-    async def _metrics_page(self, _: web.Request) -> web.Response:
+    async def _metrics_page(self, request: web.Request) -> web.Response:
+        if not self._access.admits(request):
+            return _refused()
         await self._status()  # brings the gauges up to date
         body = self._metrics.expose()
         return web.Response(body=body, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
@@ -74,12 +108,21 @@ class HttpServer:
             "role": found.role,
             "epoch": found.epoch,
             "since": found.since,
-            "problems": list(found.problems),
+            "problems": list(found.problems) if self._access.admits(request) else [],
         }
         return _json(body, 200 if ready else 503)
 
-    async def _status_page(self, _: web.Request) -> web.Response:
+    async def _status_page(self, request: web.Request) -> web.Response:
+        if not self._access.admits(request):
+            return _refused()
         return _json(to_builtins(await self._status()))
+
+
+def _refused() -> web.Response:
+    body = {"error": "send the token of http.token: Authorization: Bearer ..."}
+    response = _json(body, 401)
+    response.headers["WWW-Authenticate"] = 'Bearer realm="kmwatch"'
+    return response
 
 
 def _json(body: object, status: int = 200) -> web.Response:

@@ -146,6 +146,7 @@ def _custom(f: Finding, cut: Cut) -> Iterable[Pair]:
         *_labelled("cs6", "eventIds", events),
         ("kmwatchRequestIds", requests),
         ("kmwatchCaller", _text(f.caller)),
+        ("kmwatchRunbook", _text(f.runbook)),
         ("kmwatchSubject", _text(f.subject)),
         ("kmwatchFlags", _text(",".join(f.flags))),
         *_labelled("flexString2", "findingUid", f.uid),

@@ -70,7 +70,7 @@ def _document(f: Finding, cut: Cut | None) -> m.Document:
         ecs=m.Ecs(),
         message=f.message,
         event=_event(f, request),
-        rule=m.Rule(id=f.rule, name=f.title, version=str(f.rule_version), ruleset=PRODUCT),
+        rule=m.Rule(id=f.rule, name=f.title, version=str(f.rule_version), ruleset=PRODUCT, reference=f.runbook),
         observer=_OBSERVER,
         kmwatch=_own(f, cut),
         threat=_threat(f.techniques),

@@ -45,6 +45,7 @@ class Rule(_Object, frozen=True):
     name: str
     version: str
     ruleset: str
+    reference: str | None = None  # the runbook
 
 
 class Named(_Object, frozen=True):

@@ -121,6 +121,7 @@ def _why(f: Finding, cut: Cut) -> Iterable[Pair]:
         ("declaration", _text(f.declaration)),
         ("nearest", _text(nearest)),
         ("caller", _text(f.caller)),
+        ("runbook", _text(f.runbook)),
         ("subject", _text(f.subject)),
         ("techniques", ",".join(f.techniques)),
         ("flags", _text(",".join(f.flags))),

@@ -135,6 +135,7 @@ def _finding(f: Finding, cut: tuple[Cut, int] | None) -> m.DetectionFinding:
             attacks=_attacks(f.techniques),
             first_seen_time=f.start_time // _MILLI,
             last_seen_time=f.end_time // _MILLI,
+            src_url=f.runbook,
         ),
         evidences=tuple([_evidence(citation) for citation in f.citations]),
         resources=tuple([_resource(secret) for secret in f.secrets]),

@@ -62,6 +62,7 @@ class FindingInfo(_Object, frozen=True):
     first_seen_time: int
     last_seen_time: int
     attacks: tuple[Attack, ...] = ()
+    src_url: str | None = None  # the runbook
 
 
 class Account(_Object, frozen=True):

@@ -32,7 +32,7 @@ def kafka(security: str) -> str:
 KINDS = ", ".join(SINK_KINDS)
 RULE_LIST = ", ".join(RULES)
 TOP = (
-    "sources, witnesses, callers, identities, inventory, store, sinks, detections, learning, silences,"
+    "sources, witnesses, callers, identities, inventory, store, sinks, detections, runbooks, learning, silences,"
     " proxies, proxy_log, backend_log, network, http, timing, limits, ledger, log"
 )
 

@@ -40,6 +40,7 @@ class Settings(Struct, frozen=True):
     severity: Severity
     mode: Mode
     rollup: Micros  # how long one finding gathers what belongs to it before it closes with a count
+    runbook: str | None = None  # where a person reads what to do about its findings
 
 
 class Meta(Struct, frozen=True):
