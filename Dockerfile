@@ -3,8 +3,8 @@
 # docker run --read-only --cap-drop ALL --security-opt no-new-privileges \
 #     -v ./kmwatch.yaml:/etc/kmwatch/kmwatch.yaml:ro -v kmwatch-state:/var/lib/kmwatch kmwatch
 #
-# BASE is anything with Python 3.11 or later and its venv module. `./dev image` builds on a bare Debian 12, without a
-# registry and without a container engine. Pin a digest where your releases must be reproducible to the byte.
+# BASE is anything with Python 3.11 or later and its venv module; a bare Debian 12 with python3-venv will do. Pin a digest
+# where your releases must be reproducible to the byte. buildah: --format docker, or it leaves out the health check.
 ARG BASE=python:3.11-slim-bookworm
 
 # hadolint ignore=DL3006
