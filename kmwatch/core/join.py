@@ -2,7 +2,7 @@
 
 Records come sorted by time (order.py). Those that carry the Key Manager's request id meet under it; the lines of
 proxies and web servers that carry none are given to the request they fit, one to one, where there is no doubt
-(lines.py). A request is told to the detections
+(finder.py, lines.py). A request is told to the detections
 
 - at once, when all that is expected of it is there;
 - early, by identity alone, when something is still missing a moment after the answer;
@@ -24,11 +24,11 @@ from msgspec import Struct
 from kmwatch.core.closed import ClosedKeys, digest_of
 from kmwatch.core.event import audit_event, event_of_lines
 from kmwatch.core.expected import AUDITED, Expected
+from kmwatch.core.finder import Finder
 from kmwatch.core.lines import WIDE, Line, Lines
 from kmwatch.core.model import MINUTE, AuditEvent, Micros, Word
-from kmwatch.core.record import AccessRecord, AuditRecord, Sighting, Slot
-from kmwatch.core.request import OpenRequest, Told, is_answer, own_words, place_of_request
-from kmwatch.core.skew import Skews
+from kmwatch.core.record import AccessRecord, Sighting, Slot
+from kmwatch.core.request import OpenRequest, Told, is_answer, own_words
 
 _MOST_COPIES = 8  # contradicting copies kept of one request; whoever writes more adds nothing
 _MOST_NOTES = 16  # records kept of one request in all
@@ -81,10 +81,8 @@ class Join:
         self.timed_out = 0
         self.unanswered = 0
         self.grown: set[str] = set()  # keys whose request changed since the last commit
-        self.skews = Skews()
-        self.lines = {  # the proxy's first: what it tells decides which of the web server's fit
-            slot: Lines(slot, self.skews, expected) for slot in (Slot.PROXY, Slot.ACCESS) if slot & expected.slots
-        }
+        self.finder = Finder(expected)
+        self.lines, self.skews = self.finder.kinds, self.finder.skews
         self.next: Micros = _NEVER  # nothing is due before this
         self._expected = expected
         self.limit = limit
@@ -121,7 +119,7 @@ class Join:
         if slots & wanted == wanted and request.told == Told.NOT:
             del self.open[key]
             if request.answered:
-                self._stop_waiting(request)
+                self.finder.forget(request)
             ready(self._close(request, now))
             return _COMPLETE
         self.grown.add(key)
@@ -175,7 +173,7 @@ class Join:
             held = self.lingering if request.told == Told.FULLY else self.open
             held[key] = request
             if request.answered:
-                self._await(request)
+                self.finder.expect(request)
         known = (*self.open.items(), *self.lingering.items())
         self._tries = sorted((request.try_at, key) for key, request in known if request.try_at)
         self._look_ahead()
@@ -233,26 +231,13 @@ class Join:
         request.answered = min(record.observed_time for record in request.records if is_answer(record.slot))
         if self._expected.slots & ~(AUDITED | request.slots):
             self._try_later(key, request, now + WIDE)
-        self._await(request)
+        self.finder.expect(request)
 
     def _try_later(self, key: str, request: OpenRequest, at: Micros) -> None:
         request.try_at = at
         heappush(self._tries, (at, key))
         if request.try_at < self.next:  # noqa: PLR1730  (a call costs more)
             self.next = request.try_at
-
-    def _await(self, request: OpenRequest) -> None:
-        if not self.lines:
-            return
-        request.place = place_of_request(request)
-        request.asked = min((r.event_time for r in request.records if isinstance(r, AuditRecord)), default=0)
-        for slot, lines in self.lines.items():
-            if not request.slots & slot:
-                lines.expect(request)
-
-    def _stop_waiting(self, request: OpenRequest) -> None:
-        for lines in self.lines.values():
-            lines.forget(request)
 
     def _line(self, record: Sighting, stream: str, now: Micros) -> Joined:
         lines = self.lines.get(record.slot)
@@ -283,7 +268,7 @@ class Join:
             return
         patient = request.answered + 2 * WIDE  # no rival for a line that fits can come any more, whatever the clocks
         request.try_at = 0
-        others = self._seek(request, patient=now >= patient)
+        others = self.finder.seek(request, patient=now >= patient)
         self.grown.add(key)
         if self._is_complete(request):
             self._end(key, now, ready)
@@ -298,7 +283,7 @@ class Join:
             return
         request.try_at, had = 0, len(request.other_streams)
         self.grown.add(key)
-        others = self._seek(request, patient=True)
+        others = self.finder.seek(request, patient=True)
         if len(request.other_streams) > had:
             self._tell_again(request, request.other_streams[had:], now, ready)
         self._end_complete(others, now, ready)
@@ -315,31 +300,6 @@ class Join:
                 request.before = self._event(request, now, early=True)
                 ready(Ready(request.before, (), early=True))
 
-    def _seek(self, request: OpenRequest, *, patient: bool, last: bool = False) -> list[OpenRequest]:
-        """Give a request its lines, and those that compete with it theirs.
-
-        Returns:
-            The others that got something.
-        """
-        others: list[OpenRequest] = []
-        for slot, lines in self.lines.items():
-            if request.slots & slot:
-                continue
-            if not request.answered:
-                if last:
-                    self._seek_alike(request, lines)
-                continue
-            by_id = self._by_id(request, lines) if self._expected.trusted_ids else None
-            pairs = [(request, by_id)] if by_id else lines.seek(request, patient=patient or last, last=last)
-            given = [(one, line) for one, line in pairs or ()]
-            for one, line in given:
-                lines.learn(one, line.record)
-                self._give(lines, one, line)
-            if pairs is None and last:
-                given = self._share_out(lines, request)
-            others += [one for one, _ in given if one is not request]
-        return others
-
     def _end_complete(self, others: list[OpenRequest], now: Micros, ready: Callable[[Ready], None]) -> None:
         """Tell those that a line found on the way has completed, and those that were told without it."""
         for one in others:
@@ -348,42 +308,6 @@ class Join:
                 self._tell_again(one, one.other_streams[-1:], now, ready)
             elif one.key in self.open and self._is_complete(one):
                 self._end(one.key, now, ready)
-
-    def _seek_alike(self, request: OpenRequest, lines: Lines) -> None:
-        """Of a request that only a line with its id tells of: the other kind's line."""
-        first = request.first
-        line = lines.like(first) if isinstance(first, AccessRecord) and not request.others else None
-        if line is not None:
-            self._give(lines, request, line)
-
-    def _by_id(self, request: OpenRequest, lines: Lines) -> Line | None:
-        """The line that shows the id which a declared proxy gave to this request."""
-        told = {r.global_request_id or "" for r in request.records if not isinstance(r, AccessRecord)} - {""}
-        return lines.with_id(told.pop(), request) if len(told) == 1 else None
-
-    def _share_out(self, lines: Lines, request: OpenRequest) -> list[tuple[OpenRequest, Line]]:
-        """Give what cannot be told apart to those it may belong to, so that each line counts once.
-
-        Where all lines show the same peer, it makes no difference which is whose.
-
-        Returns:
-            Who got what.
-        """
-        requests, fitting = lines.rivals(request)
-        alike = len(fitting) >= len(requests) and len({line.record.peer for line in fitting}) == 1
-        given = list(zip(requests, fitting, strict=False))
-        for one, line in given:
-            self._give(lines, one, line)
-        for one in (*requests, request):
-            one.ambiguous = one.ambiguous or not alike
-        return given
-
-    def _give(self, lines: Lines, request: OpenRequest, line: Line) -> None:
-        lines.take(line)
-        lines.forget(request)
-        request.others += (line.record,)
-        request.other_streams += (line.stream,)
-        request.slots |= lines.slot
 
     def _is_complete(self, request: OpenRequest) -> bool:
         """Whether nothing more is expected: who came past the proxy has no line of it."""
@@ -407,11 +331,11 @@ class Join:
         request = self.open.pop(key, None)
         if request is None:
             return
-        others = [] if self._is_complete(request) else self._seek(request, patient=True, last=True)
+        others = [] if self._is_complete(request) else self.finder.seek(request, patient=True, last=True)
         told = self._close(request, now)
         ready(told)
         if self._is_complete(request):
-            self._stop_waiting(request)
+            self.finder.forget(request)
         else:
             if not request.slots & _ANSWERS:
                 self.unanswered += 1
@@ -453,17 +377,9 @@ class Join:
 
     def _end_line(self, lines: Lines, number: int, now: Micros, ready: Callable[[Ready], None]) -> None:
         """Tell of a line alone; what the proxy and the web server say of the same request is one event."""
-        line = lines.waiting.get(number)
-        if line is None:
+        told = self.finder.alone(lines, number)
+        if not told:
             return
-        lines.learn_from(line)
-        lines.take(line)
-        told = [line]
-        across = self.lines.get(Slot.PROXY if lines.slot == Slot.ACCESS else Slot.ACCESS)
-        other = None if across is None else across.like(line.record)
-        if across is not None and other is not None:
-            across.take(other)
-            told.append(other)
         records = [one.record for one in told]
         event = event_of_lines(records, self._expected, now)
         if self.heard is not None:
@@ -479,7 +395,7 @@ class Join:
         """Forget a request that was told."""
         request = self.lingering.pop(key, None)
         if request is not None:
-            self._stop_waiting(request)
+            self.finder.forget(request)
             self.grown.add(key)
 
     def _look_ahead(self) -> None:

@@ -109,7 +109,7 @@ class Memory:
 
     def _lines(self) -> Iterator[Row]:
         """Lines never change while they wait."""
-        now = {number: line for lines in self._engine.join.lines.values() for number, line in lines.waiting.items()}
+        now = {line.number: line for line in self._engine.join.finder.waiting()}
         for number in self._written_lines - now.keys():
             yield Row(_LINE, f"{number:012d}", None)
         for number in now.keys() - self._written_lines:

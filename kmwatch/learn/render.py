@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 
 from kmwatch.config.problems import printable
 from kmwatch.core.callermap import AllowEntry, CallerEntry, ProjectSelector, SecretGroup, UserSelector
-from kmwatch.core.learn.evidence import Support
 from kmwatch.core.learn.propose import Entry, Proposal
 from kmwatch.core.model import SECOND, Kind, Micros
 
@@ -104,11 +103,6 @@ def moment(time: Micros) -> str:
         return datetime.fromtimestamp(time // SECOND, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     except (OverflowError, ValueError, OSError):
         return f"{time // SECOND} s"
-
-
-def support_of(support: Support) -> str:
-    """The span of a support, for a heading."""
-    return f"{moment(support.first)} to {moment(support.last)}"
 
 
 def _section(name: str, items: Sequence[tuple[str, Value]], kept: set[str]) -> Iterator[str]:

@@ -91,9 +91,8 @@ def waiting_streams(engine: Engine) -> Iterator[str]:
         yield from request.streams
     yield from engine.host.gather.streams()
     yield from engine.backend.streams()
-    for lines in engine.join.lines.values():
-        for line in lines.waiting.values():
-            yield line.stream
+    for line in engine.join.finder.waiting():
+        yield line.stream
 
 
 def _records(stream: StreamAccount, waiting: int) -> Records:
