@@ -18,7 +18,7 @@ from urllib.parse import urlencode
 from urllib.request import urlopen
 
 import yaml
-from msgspec import Struct, field, json
+from msgspec import DecodeError, Struct, field, json
 
 from tests.servers.kafka_jars import ServerUnavailableError
 from tests.servers.ports import free_port
@@ -104,8 +104,8 @@ class PrometheusServer:
             try:
                 if self.query(expr):
                     return
-            except (URLError, OSError):
-                pass  # it is still starting
+            except (URLError, OSError, DecodeError):
+                pass  # it is still starting: refuses connections first, then answers 503 in plain text
             time.sleep(_LOOK)
         log = (self._folder / "prometheus.log").read_text(encoding="utf-8", errors="replace")
         message = f"Prometheus has no result for {expr} within {_PATIENCE} s; its log ends:\n{log[-2000:]}"
