@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
+from itertools import cycle
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,13 +14,13 @@ from kmwatch.core.declaration import Declarations
 from kmwatch.core.directory import Identities
 from kmwatch.core.holdings import Holdings
 from kmwatch.core.model import MINUTE, SECOND, Kind, Micros, Reason, Secret
-from kmwatch.core.record import AuditRecord, Decoded, StockRecord
+from kmwatch.core.record import AuditRecord, Decoded, Rejected, StockRecord
 from kmwatch.core.state import Memory
 from kmwatch.core.step import Engine, Output
 from kmwatch.core.stocked import Patience
 from kmwatch.ports import INVENTORY
 from kmwatch.sources.inventory import InventorySource
-from kmwatch.wire.stock import make
+from kmwatch.wire.stock import decode, make
 from kmwatch.wire.stock import record as stock
 from tests.support.audit import BOTH, DECOY, START, balances, engine, record, step
 from tests.support.laws import Batch, Rows, Said, cut, end, restarting, said
@@ -260,6 +262,40 @@ def test_what_a_source_tells_adds_up_to_its_latest_reading_whatever_is_lost_betw
             written.pop(gone)
         written.update((secret.id, secret) for secret in line.secrets)
     assert written == {secret.id: secret for secret in readings[-1]}
+
+
+Reading = list[Secret] | None
+readings = st.none() | st.lists(secrets, max_size=3, unique_by=lambda one: one.id)
+
+
+@given(days(), st.lists(st.tuples(st.integers(1, 4), readings), min_size=1, max_size=8))
+def test_a_replay_with_the_journal_says_what_the_day_said(items: Batch, schedule: list[tuple[int, Reading]]) -> None:
+    """Readings come between batches, of whatever size; the journal is what the daemon kept of them."""
+    records = [(stream, one) for stream, one in items if isinstance(one, AuditRecord)]
+    said_then, journal = day(records, schedule)
+    lines = [decode(value) for value in journal]
+    assert [line for line in lines if isinstance(line, Rejected)] == []
+    made = fresh()
+    outs = [step(made, [("p1", line) for line in lines]), step(made, records)]
+    assert said([*outs, *end(made, STREAMS)]) == said_then
+
+
+def day(records: Batch, schedule: list[tuple[int, Reading]]) -> tuple[Said, list[bytes]]:
+    """As a daemon runs: batches as they come, with what the inventory tells put in its place beside them."""
+    made = engine(declarations(), lateness=LATENESS, patience=PATIENCE)
+    made.watermark.expect(("p0",))
+    source, journal, outs = InventorySource(), list[bytes](), list[Output]()
+    source.give(())
+    source.began({}, begun=False)
+    for batch, (_, reading) in zip(cut(records, [size for size, _ in schedule]), cycle(schedule), strict=False):
+        if reading is not None:
+            asyncio.run(source.offer(reading, made.moment()))
+        news = source.take(made.moment(), len(journal), waited_for=made.parked > 0)
+        made.stock(INVENTORY, news.records)
+        journal += [entry.value for entry in news.kept]
+        outs.append(step(made, batch))
+        assert balances(made)
+    return said([*outs, *end(made, ["p0"])]), journal
 
 
 def test_rows_of_an_inventory_outlive_the_one_that_was_configured() -> None:
