@@ -279,7 +279,7 @@ class App:
         def wanted() -> dict[str, int]:
             return {sink.name: sink.heartbeat for sink in self._loaded.settings.sinks if sink.heartbeat is not None}
 
-        return beats(wanted, self._condition.health, self._delivery.beat, self._clock)
+        return beats(wanted, self._condition.health, self._delivery.beat, self._condition.is_active, self._clock)
 
     async def _housekeeping(self) -> None:
         """Prune now and then; look at the store often enough to hear of damage, and of what operators put back."""

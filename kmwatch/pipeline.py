@@ -144,7 +144,7 @@ class Pipeline:
             router: decides on sinks.
             observer: counts and tells.
             bounds: of what may wait for delivery before reading pauses.
-            committed: called after each commit that put something into the outbox.
+            committed: called after each commit that put something into the outbox, and when the store works again.
             notices: what the shell has found about itself since it was last asked, to go the way of all findings.
             inventory: tells what secrets there are.
         """
@@ -296,13 +296,17 @@ class Pipeline:
         try:
             while True:
                 try:
-                    return await work()
+                    result = await work()
                 except StoreError as error:
                     told = self.trouble = str(error)
                     self._observer.store_failed(told)
                     if self._stopping.is_set():
                         raise
                     await asyncio.sleep(_RETRY_SECONDS)
+                else:
+                    if told is not None:
+                        self._committed()  # the store works again, and deliveries may wait for that
+                    return result
         finally:
             if told is not None and self.trouble == told:
                 self.trouble = None
