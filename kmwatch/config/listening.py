@@ -67,5 +67,7 @@ def read_listening(path: Path, environ: Mapping[str, str]) -> Listening:
 def _http(document: Document) -> Plain:
     """`listen` and whether there is a `cert`: what else is said, a token above all, is not for here."""
     http = document.value.get("http") if isinstance(document.value, dict) else None
-    kept = {key: http[key] for key in ("listen", "cert") if key in http} if isinstance(http, dict) else {}
+    kept: dict[str, Plain] = {}
+    if isinstance(http, dict):
+        kept |= {key: http[key] for key in ("listen", "cert") if key in http}
     return {"http": kept}
