@@ -12,7 +12,7 @@ from kmwatch.core.backend.ledger import Verdict
 from kmwatch.core.declaration import Declarations
 from kmwatch.core.keyed import Keyed
 from kmwatch.core.match import match as hold
-from kmwatch.core.model import MINUTE, AddressSource, AuditEvent, Finding, Kind, Match, Micros, Mode, Outcome
+from kmwatch.core.model import MINUTE, AddressSource, AuditEvent, Finding, Kind, Match, Micros, Mode, Outcome, Reason
 from kmwatch.core.pulse import Pulse
 from kmwatch.core.rate import Rates
 from kmwatch.core.rollup import RollUp, time_of
@@ -119,6 +119,7 @@ class Detector:
         self._backend_rules = [(rule, rollup) for rule, rollup in self._rules if isinstance(rule, BackendRule)]
         self._concerns: dict[tuple[object, ...], Concern] = {}  # by class
         self._next_deadline: Micros | None = None
+        self.beside: list[Keyed[Any]] = []  # memory of the engine that is bounded, watched and written like rules'
 
     def observe(
         self, event: AuditEvent, before: AuditEvent | None = None, *, again: bool = False
@@ -348,6 +349,7 @@ class Detector:
             if not isinstance(rule, MemoryCrowded):
                 yield from rule.states()
             yield rollup.episodes
+        yield from self.beside
 
     def restored(self) -> None:
         """Find derived state again after `states` were restored."""
@@ -355,6 +357,19 @@ class Detector:
         for _, rollup in self._rules:
             rollup.index()
             self._mind(rollup)
+
+    def lacks_secret(self, event: AuditEvent) -> bool:
+        """Whether nothing but a secret that the inventory does not know keeps a read from being judged.
+
+        A decoy is told of at once, whatever else is known of it.
+        """
+        target = event.target.id
+        if event.kind != Kind.RETRIEVAL or event.outcome != Outcome.SUCCESS or target is None:
+            return False
+        if self._declarations.secret(target) is not None or target in self._targets:
+            return False
+        found = self._match(event)
+        return found.explained is None and found.reason == Reason.SECRET_UNKNOWN
 
     def _match(self, event: AuditEvent) -> Match:
         kind = event.kind
