@@ -111,3 +111,23 @@ def test_every_value_of_the_chart_is_in_its_schema_and_told_of_in_its_readme() -
     readme = (CHART / "README.md").read_text(encoding="utf-8")
     assert values.keys() == schema["properties"].keys() - {"global"}
     assert [key for key in values if f"`{key}" not in readme] == []
+
+
+# -------------------------------------------------------------------------------------------------- the habits
+
+
+def test_every_hook_is_a_part_of_the_check_and_every_part_is_a_hook() -> None:
+    (ours,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"]
+    assert {hook["language"] for hook in ours["hooks"]} == {"system"}
+    parts = re.findall(r"^        ([a-z]+)\) step=", (ROOT / "dev").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(hook["entry"] for hook in ours["hooks"]) == sorted(f"./dev check {part}" for part in parts)
+    assert len(parts) == 4
+
+
+def test_the_recipe_names_every_place_of_the_version() -> None:
+    recipe = (ROOT / "docs" / "guides" / "release.md").read_text(encoding="utf-8")
+    for place in ("kmwatch/__init__.py", "Dockerfile", "deploy/helm/kmwatch/Chart.yaml", "deploy/compose/common.yaml"):
+        assert f"`{place}`" in recipe
+    named = set(re.findall(r"\./dev ([a-z-]+)", recipe))
+    known = set(re.findall(r"^([a-z-]+)\)", (ROOT / "dev").read_text(encoding="utf-8"), re.MULTILINE))
+    assert named - known == set()
