@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+import jsonschema
 import pytest
 import yaml
 
@@ -103,6 +105,24 @@ def test_what_the_chart_carries_are_links_to_the_one_source() -> None:
         "kmwatch-soc.json": ROOT / "deploy" / "grafana" / "kmwatch-soc.json",
         "kmwatch-operator.json": ROOT / "deploy" / "grafana" / "kmwatch-operator.json",
     }
+
+
+@pytest.mark.parametrize("path", sorted(CHART.glob("**/*values.yaml")), ids=lambda path: str(path.stem))
+def test_the_values_that_come_with_the_chart_fit_its_schema(path: Path) -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
+    shipped = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
+    given = yaml.safe_load(path.read_text(encoding="utf-8"))
+    jsonschema.validate(_over(shipped, given), schema)
+
+
+def _over(below: dict[str, object], above: dict[str, object]) -> dict[str, object]:
+    """Values on top of others, as helm lays them."""
+    found = {**below, **above}
+    for key, value in above.items():
+        under = below.get(key)
+        if isinstance(value, dict) and isinstance(under, dict):
+            found[key] = _over(under, value)
+    return found
 
 
 def test_every_value_of_the_chart_is_in_its_schema_and_told_of_in_its_readme() -> None:
