@@ -7,40 +7,35 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
 import signal
-import socket
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import replace
 
 import structlog
-from msgspec import Struct, structs
 
-from kmwatch import __version__, assembly, outlets
+from kmwatch import assembly, outlets
 from kmwatch.clock import Clock
+from kmwatch.condition import Condition
 from kmwatch.config.load import Loaded, refreshed
 from kmwatch.config.problems import ConfigurationError
 from kmwatch.config.settings import Settings
-from kmwatch.core.health import Health, heartbeat
-from kmwatch.core.model import SECOND, Micros
+from kmwatch.core.model import SECOND
 from kmwatch.core.rules.detection_lag import META as DETECTION_LAG
 from kmwatch.core.step import Engine
 from kmwatch.delivery import Delivery, State
 from kmwatch.inventory.rows import InventoryError
 from kmwatch.pipeline import Pipeline
 from kmwatch.ports import ConfigurationError as RefusedError
-from kmwatch.ports import Fenced, SinkAccount, SourceError, Standing, StateError, StoreError, UndeliveredError
-from kmwatch.sources.positions import partition_of
+from kmwatch.ports import Fenced, SourceError, StateError, StoreError, UndeliveredError
+from kmwatch.sources.inventory import InventorySource
 from kmwatch.telemetry.deliveries import DeliveryTelemetry
-from kmwatch.telemetry.heartbeat import beats, report
-from kmwatch.telemetry.http import Access, HttpServer, Readiness
+from kmwatch.telemetry.heartbeat import beats
+from kmwatch.telemetry.http import Access, HttpServer
 from kmwatch.telemetry.metrics import Metrics
 from kmwatch.telemetry.observer import Telemetry
 from kmwatch.telemetry.selfwatch import SelfWatch
-from kmwatch.telemetry.status import Totals, totals
 from kmwatch.telemetry.zeros import start_at_zero
-from kmwatch.wire.event import iso
 
 log = structlog.get_logger("kmwatch")
 DRAIN_SECONDS = 10.0
@@ -48,34 +43,6 @@ RETENTION_SECONDS = 30 * 86_400.0  # delivered lines and rejected records are ke
 _PRUNE_SECONDS = 3600.0
 _STORE_LOOK = 15.0
 _BACKLOG_LOOK = 0.05
-
-
-class SinkStatus(Struct):
-    """One sink's worker."""
-
-    name: str
-    state: str
-    attempts: int
-    last_error: str | None
-
-
-class Status(Struct):
-    """What /status shows."""
-
-    version: str
-    active: bool
-    role: str  # active or standby
-    epoch: int  # of the active instance
-    since: str | None  # when that epoch began
-    active_instance: str | None  # host:pid of the one that has it, where the store tells
-    declarations: str  # digest of caller map, identities and inventory
-    event_time: str | None  # how far event time has got
-    witnesses: dict[str, str | None]  # event time of the latest record of each that is expected or heard
-    clock_offsets: dict[str, float]  # seconds that a host's clock is ahead of the Key Manager's, as its lines show
-    lag: dict[str, int]
-    missing: dict[str, int]  # records lost before they were read, as the operator accepted
-    sinks: list[SinkStatus]
-    account: Totals
 
 
 def _access(settings: Settings) -> Access:
@@ -92,10 +59,6 @@ def settle_memory() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
-
-
-def _time(seconds: float | None) -> str | None:
-    return None if seconds is None else iso(int(seconds * 1e6))
 
 
 class App:
@@ -123,6 +86,8 @@ class App:
         names = [sink.name for sink in made]
         self._deliveries = DeliveryTelemetry(self.metrics, clock, names, self._selfwatch.delivered)
         self._delivery = Delivery(self._store, made, self._deliveries, now=lambda: int(clock.now() * 1e6))
+        self._inventory = InventorySource()
+        self._give_inventory()
         self._pipeline = Pipeline(
             self._source,
             self._store,
@@ -132,9 +97,20 @@ class App:
             bounds=assembly.bounds(settings),
             committed=self._delivery.notify,
             notices=self._selfwatch.notices,
+            inventory=self._inventory,
         )
-        self._accounts: dict[str, SinkAccount] = {}  # as last seen
-        self._http = HttpServer(self.metrics, self.readiness, self.status, _access(settings))
+        self._condition = Condition(
+            lambda: self._loaded,
+            self._source,
+            self._store,
+            self._pipeline,
+            self._delivery,
+            metrics=self.metrics,
+            clock=clock,
+            missing=lambda: self._telemetry.missing,
+        )
+        self.status = self._condition.status
+        self._http = HttpServer(self.metrics, self._condition.readiness, self.status, _access(settings))
         self._stopping = asyncio.Event()
         self._marks = outlets.marks(settings)
         self._reloading = asyncio.Lock()
@@ -164,7 +140,7 @@ class App:
         log.info("started", http=f"{host}:{self.port}", declarations=self._loaded.declarations.digest[:16])
         self._begin(self._housekeeping())
         self._begin(self._heartbeats())
-        self._begin(self._inventory())
+        self._begin(self._read_inventories())
         self._delivery.start()
         try:
             await self._pipeline.run()
@@ -194,70 +170,6 @@ class App:
     async def stopped(self) -> None:
         """Wait until somebody asks to stop."""
         await self._stopping.wait()
-
-    async def readiness(self) -> Readiness:
-        """Ready: reading, store usable, and no required sink in trouble."""
-        standing, problems = self._standing(), list[str]()
-        required = {sink.name for sink in self._loaded.settings.sinks if sink.required}
-        problems += [
-            f"sink {state.sink}: {state.state}: {state.last_error}"
-            for state in self._delivery.states()
-            if state.sink in required and state.state in (State.PAUSED, State.RETRYING)
-        ]
-        problems += [self._pipeline.trouble] if self._pipeline.trouble is not None else []
-        try:
-            await self._store.accounts()
-        except (StoreError, StateError) as error:
-            problems.append(str(error))
-        warm = self._pipeline.standing_by and not problems
-        if not self._pipeline.active:
-            who = f": {standing.owner} is active" if standing.owner else ""
-            problems.insert(0, f"not reading: standing by, or waiting for partitions{who}")
-        return Readiness(not problems, tuple(problems), warm, standing.role, standing.epoch, _time(standing.since))
-
-    async def status(self) -> Status:
-        """The account and the state of every part; brings the gauges up to date on the way."""
-        engine, accounts, standing = self._pipeline.engine, await self._last_accounts(), self._standing()
-        metrics, lag = self.metrics, dict(self._source.lag())
-        for name, account in accounts.items():
-            metrics.outbox_pending.labels(name).set(account.pending)
-            metrics.outbox_bytes.labels(name).set(account.pending_bytes)
-            metrics.dead_waiting.labels(name).set(account.dead)
-            since = account.oldest_pending
-            metrics.outbox_oldest.labels(name).set(0 if since is None else max(0.0, self._clock.now() - since))
-        for stream, behind in lag.items():
-            part = partition_of(stream)
-            metrics.lag.labels(part.topic, str(part.partition)).set(behind)
-        metrics.active.set(standing.active)
-        metrics.epoch.set(standing.epoch)
-        reached, witnesses = engine.watermark.value, self._witnesses(engine)
-        return Status(
-            __version__,
-            standing.active,
-            standing.role,
-            standing.epoch,
-            _time(standing.since),
-            standing.owner,
-            self._loaded.declarations.digest,
-            None if reached is None else iso(reached),
-            {witness: None if at is None else iso(at) for witness, at in witnesses.items()},
-            {host or "-": ahead / SECOND for host, ahead in engine.join.skews.estimates.items()},
-            lag,
-            self._telemetry.missing,
-            [SinkStatus(s.sink, s.state, s.attempts, s.last_error) for s in self._delivery.states()],
-            totals(engine, accounts),
-        )
-
-    async def _last_accounts(self) -> dict[str, SinkAccount]:
-        """As the store has them; while it cannot be asked, as they were: an outage is when /status is looked at."""
-        with suppress(StoreError):
-            self._accounts = await self._store.accounts()
-        return self._accounts
-
-    def _standing(self) -> Standing:
-        """The store's word on who is active; whoever does not read is not, whatever it has claimed."""
-        standing = self._store.standing()
-        return structs.replace(standing, active=standing.active and self._pipeline.active)
 
     def _engine(self) -> Engine:
         return assembly.engine(self._loaded.settings, self._loaded.declarations)
@@ -320,6 +232,7 @@ class App:
         changes = {key: getattr(self._loaded.settings, key) for key in kept}
         settings = loaded.settings.model_copy(update=changes)
         self._loaded, self._marks = replace(loaded, settings=settings), plan.marks
+        self._give_inventory()
         names = list(plan.marks)
         self._deliveries.expect(names)
         start_at_zero(self.metrics, assembly.rule_settings(settings), loaded.declarations.callers())
@@ -332,7 +245,12 @@ class App:
         digest = loaded.declarations.digest[:16]
         log.info("reloaded", declarations=digest, sinks=made, gone=sorted(plan.gone), need_a_restart=restart)
 
-    async def _inventory(self) -> None:
+    def _give_inventory(self) -> None:
+        """What was loaded with the configuration is the first reading."""
+        configured = self._loaded.settings.inventory is not None
+        self._inventory.give(self._loaded.declarations.secrets() if configured else None)
+
+    async def _read_inventories(self) -> None:
         """Read the inventory again now and then; one that cannot be read leaves the last one in place."""
         while True:
             source = self._loaded.settings.inventory
@@ -343,38 +261,25 @@ class App:
                     await self._read_inventory()
 
     async def _read_inventory(self) -> None:
+        since, readings = self._pipeline.engine.moment(), self.metrics.inventory_readings
         try:
-            loaded = await asyncio.to_thread(refreshed, self._loaded)
+            loaded, written = await asyncio.to_thread(refreshed, self._loaded)
         except InventoryError as error:
+            readings.labels("failed").inc()
             log.warning("inventory_failed", error=str(error), then="the one before goes on")
             return
+        readings.labels("read").inc()
+        age = 0 if written is None else max(0, int(self._clock.now() * SECOND) - written)
+        await self._inventory.offer(loaded.declarations.secrets(), None if since is None else since - age)
         if loaded is not self._loaded:
             self._loaded = loaded
-            settings = loaded.settings
-            self._pipeline.renew(self._engine, assembly.router(settings), assembly.bounds(settings))
             log.info("inventory_read", declarations=loaded.declarations.digest[:16])
-
-    def _witnesses(self, engine: Engine) -> dict[str, Micros | None]:
-        """The event time of the latest record of each witness that is expected or heard."""
-        found: dict[str, Micros | None] = dict.fromkeys(assembly.witnesses(self._loaded.settings))
-        return found | {str(witness): at for witness, at in engine.feed.last_seen().items()}
 
     def _heartbeats(self) -> Coroutine[None, None, None]:
         def wanted() -> dict[str, int]:
             return {sink.name: sink.heartbeat for sink in self._loaded.settings.sinks if sink.heartbeat is not None}
 
-        return beats(wanted, self._heartbeat, self._delivery.beat, self._clock)
-
-    async def _heartbeat(self) -> Health:
-        engine, ready = self._pipeline.engine, await self.readiness()
-        found = report(
-            totals(engine, await self._last_accounts()),
-            lag=self._source.lag(),
-            last_event=engine.watermark.value,
-            witnesses=self._witnesses(engine),
-            problems=ready.problems,
-        )
-        return heartbeat(found, int(self._clock.now() * SECOND), f"{socket.gethostname()}:{os.getpid()}")
+        return beats(wanted, self._condition.health, self._delivery.beat, self._condition.is_active, self._clock)
 
     async def _housekeeping(self) -> None:
         """Prune now and then; look at the store often enough to hear of damage, and of what operators put back."""
@@ -388,6 +293,7 @@ class App:
                     await self._store.prune(self._clock.now() - RETENTION_SECONDS)
                     now = int(self._clock.now() * SECOND)
                     await self._store.prune_reads(now - self._loaded.settings.ledger.retention)
+                    await self._store.prune_journal(now - int(RETENTION_SECONDS * SECOND))
             except StoreError as error:
                 log.warning("store_failed", error=str(error))
             except StateError as error:

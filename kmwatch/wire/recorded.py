@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from kmwatch.core.model import Micros
 from kmwatch.core.record import Ignored, Rejected, RejectReason
-from kmwatch.wire.decode import Reader
+from kmwatch.wire.decode import Options, Reader
 
 
 class _Line(Struct):
@@ -24,7 +24,7 @@ class _Line(Struct):
     event_type: str | None = None
 
 
-_decode = Reader().decode
+_decode = Reader(Options(journal=True)).decode
 _NO_PROOF = frozenset({Ignored.EMPTY, Ignored.CONTINUATION})  # lines of any text look like these
 _NO_FORM = frozenset({RejectReason.UNKNOWN_FORM, RejectReason.NOT_JSON})
 _UNREADABLE = (msgspec.DecodeError, UnicodeError, RecursionError)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from kmwatch.app import Status
+from kmwatch.condition import Status
 from kmwatch.ports import Commit, Routed
 from kmwatch.store.sqlite import SqliteStore
 from tests.servers.fakes import SECRET, TOKEN, FakeElastic, FakeHec, FakeReceiver, FakeWebhook

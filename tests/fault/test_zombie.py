@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from kmwatch.app import Status
+from kmwatch.condition import Status
 from tests.servers.kafka import KafkaServer
 from tests.support.crashing_main import BEFORE
 from tests.support.daemon import Config, Daemon, configuration, file_sink, kafka_source

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import quantiles
 
-from kmwatch.app import Status
+from kmwatch.condition import Status
 from tests.fault.crash import Place, compare, to_the_end
 from tests.servers.kafka import KafkaServer
 from tests.servers.postgres import PostgresServer

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from kmwatch.app import Status
+from kmwatch.condition import Status
 from tests.servers.kafka import KafkaServer
 from tests.servers.postgres import PostgresServer, program
 from tests.support.audit import ROOT

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from msgspec import json
 
-from kmwatch.app import Status
+from kmwatch.condition import Status
 from kmwatch.telemetry.http import Readiness
 from tests.servers.kafka import KafkaServer
 from tests.servers.rsyslog import Rsyslog

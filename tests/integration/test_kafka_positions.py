@@ -11,7 +11,7 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, RecordsToDelete
 
-from kmwatch.app import Status
+from kmwatch.condition import Status
 from tests.servers.kafka import KafkaServer
 from tests.servers.kafka_config import Scram
 from tests.servers.ports import free_port

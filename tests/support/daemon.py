@@ -25,7 +25,7 @@ from urllib.request import urlopen
 
 from msgspec import DecodeError, Struct, json
 
-from kmwatch.app import Status
+from kmwatch.condition import Status
 from tests.servers.ports import free_port
 
 CHECKOUT = Path(__file__).resolve().parents[2]

@@ -17,8 +17,8 @@ from prometheus_client.metrics import MetricWrapperBase
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from kmwatch.app import SinkStatus, Status
 from kmwatch.cli import _parser
+from kmwatch.condition import SinkStatus, Status
 from kmwatch.config.callers import CallersFile
 from kmwatch.config.load import load
 from kmwatch.config.settings import Settings
