@@ -207,8 +207,18 @@ def target(given: Postgres, *, url: str | None = None) -> Target:
     return Target(url or given.url, given.schema_name, password, given.tls, given.ca, given.cert, given.key)
 
 
-def source(settings: Settings, clock: Clock, *, accept_gap: bool = False) -> Source:
+def source(settings: Settings, clock: Clock) -> Source:
     """The configured sources as one."""
+    return merged(sources(settings, clock))
+
+
+def merged(parts: Sequence[Source]) -> Source:
+    """Several sources as one."""
+    return parts[0] if len(parts) == 1 else MergedSource(parts)
+
+
+def sources(settings: Settings, clock: Clock, *, accept_gap: bool = False) -> list[Source]:
+    """The configured sources, unconnected, in their order."""
     elected = settings.store.postgres is not None
     parts: list[Source] = []
     for given in settings.sources:
@@ -217,7 +227,7 @@ def source(settings: Settings, clock: Clock, *, accept_gap: bool = False) -> Sou
             parts.append(_kafka(given.kafka, clock, decode, accept_gap=accept_gap, elected=elected))
         elif given.file is not None:
             parts.append(FileSource(given.file.paths, clock=clock, follow=given.file.follow, decode=decode))
-    return parts[0] if len(parts) == 1 else MergedSource(parts)
+    return parts
 
 
 def files(paths: Sequence[str], clock: Clock, settings: Settings) -> FileSource:
