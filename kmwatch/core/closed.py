@@ -32,6 +32,14 @@ class ClosedKeys:
         self.fresh += _EVERYTHING if slots < 0 else slots.to_bytes(1)
         self._put(digest, slots)
 
+    def complete(self, digest: bytes) -> None:
+        """Remember a request of which everything was seen."""
+        self.fresh += digest + _EVERYTHING
+        young = self._young
+        young[digest] = -1
+        if len(young) >= self._generation:
+            self._turn()
+
     def slots(self, digest: bytes) -> int:
         """The slots seen of a closed request: 0 if it is not known, all bits if it was complete."""
         return self._young.get(digest, 0) or self._old.get(digest, 0)
@@ -47,7 +55,10 @@ class ClosedKeys:
         young = self._young
         young[digest] = slots if slots < 0 else young.get(digest, 0) | slots
         if len(young) >= self._generation:
-            self._old, self._young, self.turned = young, {}, True
+            self._turn()
+
+    def _turn(self) -> None:
+        self._old, self._young, self.turned = self._young, {}, True
 
 
 def digest_of(key: str) -> bytes:

@@ -259,7 +259,7 @@ def _sniff(path: str, fits: Callable[..., bool], decode: Decode | None) -> bool:
                 line = file.readline(MAX_BYTES)
                 if not line:
                     return number == 0
-                if fits(line) if decode is None else fits(line, decode):
+                if fits(line) or (decode is not None and fits(line, decode)):
                     return True
     except (EOFError, gzip.BadGzipFile, zlib.error):
         return False

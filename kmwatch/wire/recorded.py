@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from kmwatch.core.model import Micros
 from kmwatch.core.record import Decoded, Ignored, Rejected, RejectReason
-from kmwatch.wire.decode import Reader
+from kmwatch.wire.decode import Options, Reader
 
 
 class _Line(Struct):
@@ -26,7 +26,7 @@ class _Line(Struct):
 
 
 Decoder = Callable[[bytes, Micros | None], Decoded]
-_decode = Reader().decode
+_decode = Reader(Options(journal=True)).decode
 _NO_PROOF = frozenset({Ignored.EMPTY, Ignored.CONTINUATION})  # lines of any text look like these
 _NO_FORM = frozenset({RejectReason.UNKNOWN_FORM, RejectReason.NOT_JSON})
 _UNREADABLE = (msgspec.DecodeError, UnicodeError, RecursionError)

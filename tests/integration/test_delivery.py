@@ -108,6 +108,31 @@ def test_a_heartbeat_reaches_the_sinks_that_want_it_and_tells_the_account(tmp_pa
     assert all(line["class_uid"] == 2004 for line in lines_of(tmp_path / "alerts.jsonl"))
 
 
+def test_a_standby_sends_no_heartbeat_until_it_takes_over(kafka: KafkaServer, tmp_path: Path) -> None:
+    topic = asyncio.run(kafka.create_topic(partitions=1))
+    configs = [
+        configuration(
+            tmp_path,
+            kafka_source(kafka.bootstrap, topic),
+            [{"name": "beats", "file": {"path": str(tmp_path / f"{who}.jsonl")}, "heartbeat": "1s"}],
+        )
+        for who in ("first", "second")
+    ]
+    with Daemon(tmp_path, configs[0], name="first") as first, Daemon(tmp_path, configs[1], name="second") as second:
+        first.start()
+        first.wait_until_ready()
+        second.start()
+        second.wait_until_serving()
+        began = len(lines_of(tmp_path / "first.jsonl"))
+        first.wait_until(lambda _: len(lines_of(tmp_path / "first.jsonl")) >= began + 3, "the active one tells")
+        assert lines_of(tmp_path / "second.jsonl") == []
+        assert first.terminate() == 0
+        second.wait_until(lambda _: bool(lines_of(tmp_path / "second.jsonl")), "the other one tells")
+        assert second.terminate() == 0
+    told = [line["unmapped"]["kmwatch"]["ready"] for line in lines_of(tmp_path / "second.jsonl")]
+    assert all(told)
+
+
 def test_a_full_outbox_holds_the_partitions_keeps_the_membership_and_says_so(
     kafka: KafkaServer, tmp_path: Path, splunk: Threaded[FakeHec]
 ) -> None:
