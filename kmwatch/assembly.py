@@ -60,7 +60,9 @@ _WAITING_MAX = 200_000  # events held back for their order; a partition that sta
 def engine(settings: Settings, declarations: Declarations) -> Engine:
     """An engine without memory."""
     account = Account()
-    proxy_expected = settings.witnesses.proxy_log != "absent"
+    told = settings.witnesses
+    # A request is told early, before its address is known, wherever another witness than the audit event is expected.
+    others = told.proxy_log != "absent" or told.access_log != "absent" or told.service_log != "absent"
     limits, inventory = settings.limits, settings.inventory
     if inventory is not None:  # which this engine then changes
         declarations = declarations.apart()
@@ -73,7 +75,7 @@ def engine(settings: Settings, declarations: Declarations) -> Engine:
             rule_settings(settings),
             limits.keys_per_rule,
             account,
-            proxy_expected=proxy_expected,
+            proxy_expected=others,
             given=surroundings(settings, declarations),
             silences=silences(settings),
         ),
