@@ -40,6 +40,7 @@ from kmwatch.core.rules.backed import BackendCase
 from kmwatch.core.stocked import Patience, Stocked
 from kmwatch.core.watermark import Watermark
 
+_MAY_BE_FULL = ("/told", "/lines", "/missing", "/offset", "/forgot", "/set-up", "/gaps")
 _WAITING, _DUPLICATE, _UNWANTED = Joined.WAITING, Joined.DUPLICATE, Joined.UNWANTED
 
 
@@ -93,6 +94,7 @@ class Engine:
         inventory = Inventory(declared.holdings)
         ledger = Ledger(backend.clock_error, join.settle + backend.delay + SECOND, join.limit, inventory)
         self.backend = BackendWatch(declared.behind, inventory, ledger, join.limit)
+        detector.elsewhere = self._account_memory
         self.stocked = None if patience is None else Stocked(detector, patience, inventory.changed)
         self._due: list[Waiting] = []
         self._at = 0  # how much of what is due is done
@@ -297,10 +299,15 @@ class Engine:
     def _behind(self, record: Witnessed, stream: str, now: Micros) -> Joined:
         """Take a record of a log behind the API: it tells of no request, and joins none."""
         if isinstance(record, HostRecord) and Witness.HOST in self._witnesses:
-            return _WAITING if self.host.add(record, stream, now) else _DUPLICATE
+            fresh = self.host.add(record, stream, now)
+            if self.host.gather.is_crowded:
+                self._behind_due(now)
+            return _WAITING if fresh else _DUPLICATE
         if isinstance(record, BackendRecord) and Witness.BACKEND in self._witnesses:
             fresh, case, streams = self.backend.add(record, stream, now)
             self._operation(case, streams)
+            if self.backend.is_crowded:
+                self._behind_due(now)
             return _WAITING if fresh else _DUPLICATE
         if isinstance(record, StockRecord):
             self.feed.heard.pop(record.slot, None)  # no witness of requests
@@ -392,6 +399,11 @@ class Engine:
         if self.stocked is not None:
             yield from self.stocked.states()
         yield from self.detector.states()
+
+    def _account_memory(self) -> Iterable[Keyed[Any]]:
+        """Memory of the logs behind the API that must not be full; what is known to come again is no such."""
+        states = (*self.host.states(), *self.backend.states())
+        return (state for state in states if not state.name.endswith(_MAY_BE_FULL))
 
     def restored(self) -> None:
         """Its parts have been brought to the state of the last commit."""
