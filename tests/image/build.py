@@ -57,7 +57,7 @@ def build() -> None:
     mounted = [word for path in _FROM_HERE if path.exists() for word in ("--volume", f"{path}:{_inside(path)}:ro")]
     given = {"BASE": BASE, "VERSION": __version__, "REVISION": _revision()}
     words = [word for name, value in given.items() for word in ("--build-arg", f"{name}={value}")]
-    buildah("build", "--quiet", "--format", "docker", "--tag", IMAGE, *mounted, *words, ".")
+    buildah("build", "--quiet", "--layers", "--format", "docker", "--tag", IMAGE, *mounted, *words, ".")
 
 
 def inspected() -> dict[str, Any]:
