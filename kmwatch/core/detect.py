@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from msgspec import Struct
@@ -97,6 +97,7 @@ class Detector:
         self._account = account
         self._proxy_expected = proxy_expected
         self._rates = Rates(limit)
+        self.elsewhere: Callable[[], Iterable[Keyed[Any]]] = tuple  # memory that others keep and write, for KMW-046
         self._rules = [
             (rule, RollUp(rule.meta, chosen, declarations, limit))
             for rule, chosen in build(settings, limit, declarations, given)
@@ -109,7 +110,7 @@ class Detector:
         self._incidents = next(((rule, rollup) for rule, rollup in self._rules if isinstance(rule, Incident)), None)
         for rule, _ in self._rules:
             if isinstance(rule, MemoryCrowded):
-                rule.watched = self._memories
+                rule.watched = lambda: (*self._memories(), *self.elsewhere())
         self._watchers = [(rule, rollup) for rule, rollup in self._rules if isinstance(rule, Watcher)]
         self._traffic = Traffic()
         for rule, _ in self._rules:

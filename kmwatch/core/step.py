@@ -40,6 +40,7 @@ from kmwatch.core.rules.backed import BackendCase
 from kmwatch.core.stocked import Patience, Stocked
 from kmwatch.core.watermark import Watermark
 
+_MAY_BE_FULL = ("/told", "/lines", "/missing", "/offset", "/forgot", "/set-up", "/gaps")
 _WAITING, _DUPLICATE, _UNWANTED = Joined.WAITING, Joined.DUPLICATE, Joined.UNWANTED
 
 
@@ -93,6 +94,7 @@ class Engine:
         inventory = Inventory(declared.holdings)
         ledger = Ledger(backend.clock_error, join.settle + backend.delay + SECOND, join.limit, inventory)
         self.backend = BackendWatch(declared.behind, inventory, ledger, join.limit)
+        detector.elsewhere = self._account_memory
         self.stocked = None if patience is None else Stocked(detector, patience, inventory.changed)
         self._due: list[Waiting] = []
         self._at = 0  # how much of what is due is done
@@ -179,13 +181,18 @@ class Engine:
         """
         self._due, self._at = self.order.release(self.watermark.advance(at_end, elapsed)), 0
 
-    def work(self, most: int) -> tuple[Output, bool]:
-        """Work on what is due: at most so many records.
+    def work(self, most: int, into: Output | None = None) -> tuple[Output, bool]:
+        """Work on what is due.
+
+        Args:
+            most: at most so many records.
+            into: what earlier work on the same batch made, to be added to.
 
         Returns:
             What came of it, and whether that was all.
         """
-        out = self._out = Output(findings=self._told)
+        out = self._out = Output() if into is None else into
+        out.findings += self._told
         self._told = []
         part = self._due[self._at : self._at + most]
         self._at += len(part)
@@ -194,16 +201,18 @@ class Engine:
         if over:
             self._due, self._at = [], 0
             self._pass_time(self.order.frontier)
-            out.tally.late, self._late = self._late, 0
+            out.tally.late += self._late
+            self._late = 0
         self._settle_told()
-        out.tally.timed_out, self.join.timed_out = self.join.timed_out, 0
-        out.tally.unanswered, self.join.unanswered = self.join.unanswered, 0
+        out.tally.timed_out += self.join.timed_out
+        out.tally.unanswered += self.join.unanswered
+        self.join.timed_out = self.join.unanswered = 0
         return out, over
 
-    def flush(self) -> Output:
-        """The input has ended: work on all that waits, close joins and findings."""
+    def flush(self, into: Output | None = None) -> Output:
+        """The input has ended: work on all that waits, close joins and findings. `into`: as for `work`."""
         self._due, self._at = self.order.flush(), 0
-        out, _ = self.work(len(self._due))
+        out, _ = self.work(len(self._due), into)
         now = max(self._now, self.order.frontier)
         self.join.flush(now, self._ready)
         self._behind_due(max(now + 1, self.backend.end()))
@@ -290,10 +299,15 @@ class Engine:
     def _behind(self, record: Witnessed, stream: str, now: Micros) -> Joined:
         """Take a record of a log behind the API: it tells of no request, and joins none."""
         if isinstance(record, HostRecord) and Witness.HOST in self._witnesses:
-            return _WAITING if self.host.add(record, stream, now) else _DUPLICATE
+            fresh = self.host.add(record, stream, now)
+            if self.host.gather.is_crowded:
+                self._behind_due(now)
+            return _WAITING if fresh else _DUPLICATE
         if isinstance(record, BackendRecord) and Witness.BACKEND in self._witnesses:
             fresh, case, streams = self.backend.add(record, stream, now)
             self._operation(case, streams)
+            if self.backend.is_crowded:
+                self._behind_due(now)
             return _WAITING if fresh else _DUPLICATE
         if isinstance(record, StockRecord):
             self.feed.heard.pop(record.slot, None)  # no witness of requests
@@ -385,6 +399,11 @@ class Engine:
         if self.stocked is not None:
             yield from self.stocked.states()
         yield from self.detector.states()
+
+    def _account_memory(self) -> Iterable[Keyed[Any]]:
+        """Memory of the logs behind the API that must not be full; what is known to come again is no such."""
+        states = (*self.host.states(), *self.backend.states())
+        return (state for state in states if not state.name.endswith(_MAY_BE_FULL))
 
     def restored(self) -> None:
         """Its parts have been brought to the state of the last commit."""
