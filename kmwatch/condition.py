@@ -155,6 +155,10 @@ class Condition:
         standing = self._store.standing()
         return structs.replace(standing, active=standing.active and self._pipeline.active)
 
+    def is_active(self) -> bool:
+        """Whether it is this instance that reads, and speaks."""
+        return self._standing().active
+
     async def health(self) -> Health:
         """The heartbeat of this moment. Raises StoreError or StateError."""
         engine, ready = self._pipeline.engine, await self.readiness()

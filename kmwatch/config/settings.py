@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, SecretStr, model_validator
 from kmwatch.config.backend_log import BackendLog
 from kmwatch.config.base import Model
 from kmwatch.config.callers import Name
+from kmwatch.config.listening import LISTEN
 from kmwatch.config.problems import listed
 from kmwatch.config.rules import COUNTING_RULES, RuleName
 from kmwatch.config.silences import Silence, unique_silences
@@ -182,7 +183,7 @@ class Network(Model):
 class Http(Model):
     """The endpoint for metrics, health and status."""
 
-    listen: HostPort = "127.0.0.1:9464"
+    listen: HostPort = LISTEN
     """host:port."""
     token: Annotated[Credential, AfterValidator(_long_enough)] | None = None
     """What callers must send as a bearer token, for all but /healthz and the yes or no of /readyz."""

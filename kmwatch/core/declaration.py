@@ -200,7 +200,7 @@ class Declarations:
 
     def period(self, time: Micros) -> tuple[int, tuple[bool, ...]]:
         """What a verdict can depend on of the time: how many expiries have passed, which hours hold."""
-        expired = bisect_right(self._expiries, time)
+        expired = bisect_right(self._expiries, time) if self._expiries else 0
         if not self._shifts:
             return expired, ()
         minute = time // MINUTE

@@ -40,6 +40,7 @@ from kmwatch.core.rules.backed import BackendCase
 from kmwatch.core.stocked import Patience, Stocked
 from kmwatch.core.watermark import Watermark
 
+_MAY_BE_FULL = ("/told", "/lines", "/missing", "/offset", "/forgot", "/set-up", "/gaps")
 _WAITING, _DUPLICATE, _UNWANTED = Joined.WAITING, Joined.DUPLICATE, Joined.UNWANTED
 
 
@@ -93,6 +94,7 @@ class Engine:
         inventory = Inventory(declared.holdings)
         ledger = Ledger(backend.clock_error, join.settle + backend.delay + SECOND, join.limit, inventory)
         self.backend = BackendWatch(declared.behind, inventory, ledger, join.limit)
+        detector.elsewhere = self._account_memory
         self.stocked = None if patience is None else Stocked(detector, patience, inventory.changed)
         self._due: list[Waiting] = []
         self._at = 0  # how much of what is due is done
@@ -100,6 +102,8 @@ class Engine:
         self._late = 0
         self._out = Output()
         self._told: list[Finding] = []
+        self._joined: dict[tuple[str, ...], int] = {}  # records told since `_settle`, by their streams
+        self._events = 0  # told since then, for the first time
 
     def take(
         self, stream: str, decoded: Sequence[Decoded], stamps: Sequence[Micros | None] = ()
@@ -177,13 +181,18 @@ class Engine:
         """
         self._due, self._at = self.order.release(self.watermark.advance(at_end, elapsed)), 0
 
-    def work(self, most: int) -> tuple[Output, bool]:
-        """Work on what is due: at most so many records.
+    def work(self, most: int, into: Output | None = None) -> tuple[Output, bool]:
+        """Work on what is due.
+
+        Args:
+            most: at most so many records.
+            into: what earlier work on the same batch made, to be added to.
 
         Returns:
             What came of it, and whether that was all.
         """
-        out = self._out = Output(findings=self._told)
+        out = self._out = Output() if into is None else into
+        out.findings += self._told
         self._told = []
         part = self._due[self._at : self._at + most]
         self._at += len(part)
@@ -192,15 +201,18 @@ class Engine:
         if over:
             self._due, self._at = [], 0
             self._pass_time(self.order.frontier)
-            out.tally.late, self._late = self._late, 0
-        out.tally.timed_out, self.join.timed_out = self.join.timed_out, 0
-        out.tally.unanswered, self.join.unanswered = self.join.unanswered, 0
+            out.tally.late += self._late
+            self._late = 0
+        self._settle_told()
+        out.tally.timed_out += self.join.timed_out
+        out.tally.unanswered += self.join.unanswered
+        self.join.timed_out = self.join.unanswered = 0
         return out, over
 
-    def flush(self) -> Output:
-        """The input has ended: work on all that waits, close joins and findings."""
+    def flush(self, into: Output | None = None) -> Output:
+        """The input has ended: work on all that waits, close joins and findings. `into`: as for `work`."""
         self._due, self._at = self.order.flush(), 0
-        out, _ = self.work(len(self._due))
+        out, _ = self.work(len(self._due), into)
         now = max(self._now, self.order.frontier)
         self.join.flush(now, self._ready)
         self._behind_due(max(now + 1, self.backend.end()))
@@ -209,6 +221,7 @@ class Engine:
         if now > 0:
             self._pulse(now + MINUTE, last=True)
         out.findings += self.detector.flush()
+        self._settle_told()
         return out
 
     def _run(self, due: Sequence[Waiting]) -> None:
@@ -253,6 +266,16 @@ class Engine:
             if became is _UNWANTED:
                 count(streams[stream].ignored, Ignored.UNWANTED, n)
 
+    def _settle_told(self) -> None:
+        """Book what was told of requests: sums, so that it costs each next to nothing."""
+        account = self.account
+        for of, n in self._joined.items():
+            for stream in of:
+                account.streams[stream].joined += n
+        account.events_made += self._events
+        account.events_evaluated += self._events
+        self._joined, self._events = {}, 0
+
     def _pass_time(self, now: Micros) -> None:
         if now > self._now:
             if now >= self.feed.next_minute and self.feed.pulsed is not None:
@@ -276,10 +299,15 @@ class Engine:
     def _behind(self, record: Witnessed, stream: str, now: Micros) -> Joined:
         """Take a record of a log behind the API: it tells of no request, and joins none."""
         if isinstance(record, HostRecord) and Witness.HOST in self._witnesses:
-            return _WAITING if self.host.add(record, stream, now) else _DUPLICATE
+            fresh = self.host.add(record, stream, now)
+            if self.host.gather.is_crowded:
+                self._behind_due(now)
+            return _WAITING if fresh else _DUPLICATE
         if isinstance(record, BackendRecord) and Witness.BACKEND in self._witnesses:
             fresh, case, streams = self.backend.add(record, stream, now)
             self._operation(case, streams)
+            if self.backend.is_crowded:
+                self._behind_due(now)
             return _WAITING if fresh else _DUPLICATE
         if isinstance(record, StockRecord):
             self.feed.heard.pop(record.slot, None)  # no witness of requests
@@ -337,21 +365,21 @@ class Engine:
 
     def _ready(self, told: Ready) -> None:
         """Judge what the join tells, and settle the account of its records."""
-        out = self._out
-        for stream in told.streams:
-            self.account.streams[stream].joined += 1
+        out, joined, streams = self._out, self._joined, told.streams
+        joined[streams] = joined.get(streams, 0) + 1
         if told.early:
             out.findings += self.detector.early(told.event)
             return
-        self.account.events_made += not told.again
         if self.stocked is not None and self.stocked.concerns(told):
+            self.account.events_made += not told.again
             self._judge(self.stocked.parking.admit(told))
         else:
             judged, findings = self.detector.observe(told.event, told.before, again=told.again)
             out.judged.append(judged)
             if findings:
                 out.findings += findings
-            self.account.events_evaluated += not told.again
+            if not told.again:
+                self._events += 1
         if self._watched and Witness.BACKEND in self._witnesses:
             self.backend.hear(told.event)
 
@@ -371,6 +399,11 @@ class Engine:
         if self.stocked is not None:
             yield from self.stocked.states()
         yield from self.detector.states()
+
+    def _account_memory(self) -> Iterable[Keyed[Any]]:
+        """Memory of the logs behind the API that must not be full; what is known to come again is no such."""
+        states = (*self.host.states(), *self.backend.states())
+        return (state for state in states if not state.name.endswith(_MAY_BE_FULL))
 
     def restored(self) -> None:
         """Its parts have been brought to the state of the last commit."""

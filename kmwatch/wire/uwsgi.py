@@ -6,6 +6,10 @@
 The stamp is the second in which the request began. The URI is written raw: it is what stands between the first
 words after the stamp and the last ` => generated `. With `log-x-forwarded-for` the address is the client's own
 words; a line whose head may have been written by a client is flagged, and its address not believed.
+
+uWSGI's HTTP parser (proto/http.c) takes a bare line feed for a part of the protocol, and CR LF for a part of the URI
+where no space follows, and this log writes both raw: whoever connects to it directly can end their line early and
+write lines of their own after it. What stands before the break is still uWSGI's word, so it is not thrown away.
 """
 
 from __future__ import annotations
@@ -32,6 +36,10 @@ _BEGINNINGS = ("[pid: ", "{address space usage: ")
 _line = re.compile(
     rf"{_USAGE}{_PROCESS}([^ (]*) \([^() ]*\) \{{[0-9]+ vars in [0-9]+{_STAMP}(.*){_ANSWER}", re.DOTALL
 ).fullmatch
+_broken = re.compile(
+    rf"{_USAGE}{_PROCESS}([^ (]+) \([^() ]*\) \{{[0-9]+ vars in [0-9]+{_STAMP}([^ ]*)"
+    r"(?: => generated ([0-9]{1,18}) bytes in ([0-9]{1,12}) (msecs|micros) |\Z)"
+).match
 _process = re.compile(_USAGE + _PROCESS).match
 _stamp = re.compile(_STAMP).match
 _answer = re.compile(_ANSWER).fullmatch
@@ -80,7 +88,8 @@ def decode(line: str, zone: tzinfo, host: str | None = None) -> Decoded | None:
         return _record(serial, address, parts, zone, host)
     if not _begin(line):
         return None
-    return _second_look(line, zone, host) or Rejected(RejectReason.BAD_LINE, "a line of uWSGI, cut, or damaged")
+    again = _second_look(line, zone, host) or _what_is_left(line, zone, host)
+    return again or Rejected(RejectReason.BAD_LINE, "a line of uWSGI, cut, or damaged")
 
 
 def _second_look(line: str, zone: tzinfo, host: str | None) -> Decoded | None:
@@ -90,6 +99,15 @@ def _second_look(line: str, zone: tzinfo, host: str | None) -> Decoded | None:
     if process is None or head is None or answer is None or head.end() > end:
         return None
     return _record(process[1], "", (*head.groups(), line[head.end() : end], *answer.groups()), zone, host)
+
+
+def _what_is_left(line: str, zone: tzinfo, host: str | None) -> Decoded | None:
+    """A line that ends before its status: who asked, for what; not how it ended."""
+    found = _broken(line)
+    if found is None or not found[5]:
+        return None
+    serial, address, stamp, method, path, size, took, unit = found.groups()
+    return _record(serial, address, (stamp, method, path, size or "0", took or "0", unit, "", "0"), zone, host)
 
 
 def is_noise(line: str) -> bool:
@@ -106,7 +124,8 @@ def _record(serial: str, address: str, parts: Sequence[str], zone: tzinfo, host:
     except ValueError:
         return Rejected(RejectReason.BAD_TIME, f"{stamp!r} is no timestamp")
     ended = began + (int(took) * 1000 if unit == "msecs" else int(took))
-    doubtful = not address or " vars in " in path
+    broken = not protocol
+    doubtful = not address or broken or " vars in " in path
     return AccessRecord(  # by position: by name it would take 3 us more
         Slot.ACCESS,
         "",  # key
@@ -118,8 +137,8 @@ def _record(serial: str, address: str, parts: Sequence[str], zone: tzinfo, host:
         method,
         path,
         int(status) or None,
-        None if doubtful else peer(address),
-        False,  # noqa: FBT003  (cut)
+        None if doubtful and not broken else peer(address),
+        broken,  # cut
         None,  # request id
         None,  # Accept
         None,  # agent

@@ -33,7 +33,13 @@ class Inventory:
 
     def secret_at(self, record: BackendRecord) -> str | None:
         """The secret that a record of a store is about."""
-        return None if record.mount is None or record.path is None else self._holdings.at_path(record.path)
+        if record.mount is None or record.path is None:
+            return None
+        path, found = record.path, self._holdings.at_path(record.path)
+        while found is None and "/" in path:  # a namespace that the inventory does not name
+            path = path.partition("/")[2]
+            found = self._holdings.at_path(path)
+        return found
 
     def changed(self) -> None:
         """The secrets have changed, and so may have what mounts they are on."""
@@ -47,23 +53,23 @@ class Inventory:
         """
         mount = record.mount
         if mount is None:
-            return record.path is None or "/" not in record.path or self._is_under(record.path)
+            return record.half is None or record.path is None or record.control or self._is_under(record.path)
         if self.is_mount(mount):
             return True
         made = record.deed in (Deed.WRITE, Deed.READ) and record.result is Result.OK and record.path is not None
         if made and record.path is not None and _castellan(record.path.rpartition("/")[2]):
             self.learned.put(mount, 1)
             return True
-        return False
+        return self.secret_at(record) is not None
 
     def is_mount(self, mount: str) -> bool:
         """Whether a mount of a store is known as the Key Manager's."""
         known = self._known.get(mount)
         if known is None:
             known = self._known[mount] = any(path.startswith(mount) for path in self._holdings.paths())
-        return known or self.learned.get(mount) is not None
+        return known or any(name == mount or name.endswith(f"/{mount}") for name, _ in self.learned.items())
 
     def _is_under(self, path: str) -> bool:
         """A request that was refused before its mount was looked up shows a path alone."""
         mounts = [mount for mount, ours in self._known.items() if ours] + [mount for mount, _ in self.learned.items()]
-        return any(path.startswith(mount) for mount in mounts) or path.startswith(("sys/", "auth/"))
+        return any(path.startswith(mount) for mount in mounts)
