@@ -13,8 +13,8 @@ from tests.servers.ports import free_port
 from tests.support.audit import RECORDING
 from tests.support.daemon import configuration, file_sink, run_kmwatch
 
-# Five reads with stolen credentials and a forged X-Forwarded-For, which CADF alone cannot tell; one ordinary read, by the
-# deprecated way, which the history, CADF alone, did not show (docs/measurements.md).
+# Five reads with stolen credentials and a forged X-Forwarded-For, which CADF alone cannot tell. One ordinary read, by
+# the deprecated way, which the history, CADF alone, did not show (docs/measurements.md).
 FORGED = {"kmwatch.yaml": 5, "complete.yaml": 0}
 DEPRECATED = {"kmwatch.yaml": 0, "complete.yaml": 1}
 
