@@ -97,7 +97,7 @@ class Detector:
         self._account = account
         self._proxy_expected = proxy_expected
         self._rates = Rates(limit)
-        self.beside: Callable[[], Iterable[Keyed[Any]]] = tuple  # memory that others keep, for KMW-046
+        self.elsewhere: Callable[[], Iterable[Keyed[Any]]] = tuple  # memory that others write, watched like rules'
         self._rules = [
             (rule, RollUp(rule.meta, chosen, declarations, limit))
             for rule, chosen in build(settings, limit, declarations, given)
@@ -110,7 +110,7 @@ class Detector:
         self._incidents = next(((rule, rollup) for rule, rollup in self._rules if isinstance(rule, Incident)), None)
         for rule, _ in self._rules:
             if isinstance(rule, MemoryCrowded):
-                rule.watched = lambda: (*self._memories(), *self.beside())
+                rule.watched = lambda: (*self._memories(), *self.elsewhere())
         self._watchers = [(rule, rollup) for rule, rollup in self._rules if isinstance(rule, Watcher)]
         self._traffic = Traffic()
         for rule, _ in self._rules:

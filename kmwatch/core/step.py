@@ -94,7 +94,7 @@ class Engine:
         inventory = Inventory(declared.holdings)
         ledger = Ledger(backend.clock_error, join.settle + backend.delay + SECOND, join.limit, inventory)
         self.backend = BackendWatch(declared.behind, inventory, ledger, join.limit)
-        detector.beside = self._account_memory
+        detector.elsewhere = self._account_memory
         self.stocked = None if patience is None else Stocked(detector, patience, inventory.changed)
         self._due: list[Waiting] = []
         self._at = 0  # how much of what is due is done
