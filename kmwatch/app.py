@@ -25,6 +25,7 @@ from kmwatch.core.rules.detection_lag import META as DETECTION_LAG
 from kmwatch.core.step import Engine
 from kmwatch.delivery import Delivery, State
 from kmwatch.inventory.rows import InventoryError
+from kmwatch.logins import Logins, Renewal
 from kmwatch.pipeline import Pipeline
 from kmwatch.ports import ConfigurationError as RefusedError
 from kmwatch.ports import Fenced, SourceError, StateError, StoreError, UndeliveredError
@@ -78,7 +79,8 @@ class App:
         self.metrics = Metrics()
         start_at_zero(self.metrics, assembly.rule_settings(settings), loaded.declarations.callers())
         self._telemetry = Telemetry(self.metrics)
-        self._source = assembly.source(settings, clock, accept_gap=accept_gap)
+        sources = assembly.sources(settings, clock, accept_gap=accept_gap)
+        self._source, self._logins = assembly.merged(sources), Logins(settings.sources, sources)
         self._store = assembly.store(settings, clock)
         made = outlets.sinks(settings, clock)
         lag = assembly.rule_settings(settings)[DETECTION_LAG.id]
@@ -219,18 +221,22 @@ class App:
             try:
                 loaded = self._reload()
                 plan = outlets.plan(loaded.settings, self._marks, self._clock)
+                renewal = await self._logins.plan(loaded.settings)
             except (ConfigurationError, RefusedError) as error:
                 self.metrics.reloaded.set(0)
                 found = [p.render() for p in error.problems] if isinstance(error, ConfigurationError) else [str(error)]
                 log.error("reload_failed", problems=found, then="the one before goes on")  # noqa: TRY400  (no trace)
                 return
-            await self._take(loaded, plan)
+            await self._take(loaded, plan, renewal)
 
-    async def _take(self, loaded: Loaded, plan: outlets.Plan) -> None:
-        kept = ("sources", "store", "http")
-        restart = [key for key in kept if getattr(loaded.settings, key) != getattr(self._loaded.settings, key)]
-        changes = {key: getattr(self._loaded.settings, key) for key in kept}
-        settings = loaded.settings.model_copy(update=changes)
+    async def _take(self, loaded: Loaded, plan: outlets.Plan, renewal: Renewal) -> None:
+        self._logins.take(renewal)
+        if renewal.untried:
+            log.warning("login_untried", problems=renewal.untried, then="the next connection goes by it")
+        running = self._loaded.settings
+        kept = {"sources": renewal.sources, "store": running.store, "http": running.http}
+        restart = [key for key, value in kept.items() if getattr(loaded.settings, key) != value]
+        settings = loaded.settings.model_copy(update=kept)
         self._loaded, self._marks = replace(loaded, settings=settings), plan.marks
         self._give_inventory()
         names = list(plan.marks)
@@ -243,7 +249,8 @@ class App:
         self.metrics.reloaded.set(1)
         made = [sink.name for sink in plan.made]
         digest = loaded.declarations.digest[:16]
-        log.info("reloaded", declarations=digest, sinks=made, gone=sorted(plan.gone), need_a_restart=restart)
+        gone, logins = sorted(plan.gone), len(renewal.logins)
+        log.info("reloaded", declarations=digest, sinks=made, gone=gone, logins=logins, need_a_restart=restart)
 
     def _give_inventory(self) -> None:
         """What was loaded with the configuration is the first reading."""

@@ -61,7 +61,9 @@ _WAITING_MAX = 200_000  # events held back for their order; a partition that sta
 def engine(settings: Settings, declarations: Declarations) -> Engine:
     """An engine without memory."""
     account = Account()
-    proxy_expected = settings.witnesses.proxy_log != "absent"
+    told = settings.witnesses
+    # A request is told early, before its address is known, wherever another witness than the audit event is expected.
+    others = told.proxy_log != "absent" or told.access_log != "absent" or told.service_log != "absent"
     limits, inventory = settings.limits, settings.inventory
     if inventory is not None:  # which this engine then changes
         declarations = declarations.apart()
@@ -74,7 +76,7 @@ def engine(settings: Settings, declarations: Declarations) -> Engine:
             rule_settings(settings),
             limits.keys_per_rule,
             account,
-            proxy_expected=proxy_expected,
+            proxy_expected=others,
             given=surroundings(settings, declarations),
             silences=silences(settings),
         ),
@@ -208,8 +210,18 @@ def target(given: Postgres, *, url: str | None = None) -> Target:
     return Target(url or given.url, given.schema_name, password, given.tls, given.ca, given.cert, given.key)
 
 
-def source(settings: Settings, clock: Clock, *, accept_gap: bool = False) -> Source:
+def source(settings: Settings, clock: Clock) -> Source:
     """The configured sources as one."""
+    return merged(sources(settings, clock))
+
+
+def merged(parts: Sequence[Source]) -> Source:
+    """Several sources as one."""
+    return parts[0] if len(parts) == 1 else MergedSource(parts)
+
+
+def sources(settings: Settings, clock: Clock, *, accept_gap: bool = False) -> list[Source]:
+    """The configured sources, unconnected, in their order."""
     elected = settings.store.postgres is not None
     parts: list[Source] = []
     for given in settings.sources:
@@ -218,7 +230,7 @@ def source(settings: Settings, clock: Clock, *, accept_gap: bool = False) -> Sou
             parts.append(_kafka(given.kafka, clock, decode, accept_gap=accept_gap, elected=elected))
         elif given.file is not None:
             parts.append(FileSource(given.file.paths, clock=clock, follow=given.file.follow, decode=decode))
-    return parts[0] if len(parts) == 1 else MergedSource(parts)
+    return parts
 
 
 def files(paths: Sequence[str], clock: Clock, settings: Settings) -> FileSource:

@@ -50,7 +50,7 @@ from kmwatch.ports import (
 from kmwatch.store.redact import redacted
 from kmwatch.wire.decode import Reader
 
-SLICE = 500  # records computed between two chances for the event loop: heartbeats, deliveries, HTTP
+SLICE = 200  # records computed between two chances for the event loop: heartbeats, deliveries, HTTP
 _stream = attrgetter("stream")
 _detect = Reader().decode
 _RETRY_SECONDS = 1.0
@@ -67,7 +67,7 @@ class Observer(Protocol):
         """A claim was taken; the engine holds what the store held."""
 
     def stepped(self, out: Output, engine: Engine) -> None:
-        """A slice of a batch was computed."""
+        """A batch was computed."""
 
     def committed(self, engine: Engine) -> None:
         """A batch is durable."""
@@ -238,26 +238,26 @@ class Pipeline:
 
     async def _compute(self, session: _Session, batch: Batch) -> Commit | None:
         """Decode a batch, put it in order, and work on what is due, in slices; returns what to write, if anything."""
-        engine, rejects, routed, reads = session.engine, list[Reject](), list[Routed](), Rows()
-        news = self._news(session)
-        changed, decode = bool(batch.records or news.kept), batch.decode or _detect
+        engine, rejects, reads, news = session.engine, list[Reject](), Rows(), self._news(session)
+        decode = batch.decode or _detect
         for start in range(0, len(batch.records), SLICE):
             rejects += self._decode(engine, decode, batch.records[start : start + SLICE])
             await asyncio.sleep(0)
         engine.advance(batch.at_end, batch.elapsed)
-        over, notices = False, self._notices()
+        notices = self._notices()
         if notices:
             engine.tell(notices)
+        out, over = Output(), False
         while not over:
-            out, over = engine.work(SLICE)
-            outputs = [out, engine.flush()] if over and batch.ended else [out]
-            for output in outputs:
-                changed = changed or bool(output.judged or output.findings)
-                routed += [self._router.route(finding) for finding in output.findings]
-                note(reads, output.judged)
-                self._observer.stepped(output, engine)
+            _, over = engine.work(SLICE, out)
             await asyncio.sleep(0)
-        if not changed:
+        if batch.ended:
+            engine.flush(out)
+        routed = [self._router.route(finding) for finding in out.findings]
+        note(reads, out.judged)
+        self._observer.stepped(out, engine)
+        await asyncio.sleep(0)
+        if not (batch.records or news.kept or out.judged or out.findings):
             return None
         return Commit(
             session.moves(batch.records, news.kept), session.memory.changes(), routed, rejects, reads, news.kept

@@ -81,7 +81,7 @@ class Recorder:
         """The store is new: there is nothing yet."""
 
     def stepped(self, out: Output, engine: Engine) -> None:
-        """Keep what a slice made."""
+        """Keep what a batch made."""
         if self.events is not None:
             self.events.put([(j.event.event_time, j.event.event_id, to_json(j)) for j in out.judged])
         if self.alerts is not None:

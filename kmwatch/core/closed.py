@@ -7,6 +7,7 @@ it costs one row a commit.
 
 from __future__ import annotations
 
+from binascii import unhexlify
 from hashlib import blake2b
 
 GENERATION = 131_072
@@ -63,9 +64,9 @@ class ClosedKeys:
 
 def digest_of(key: str) -> bytes:
     """16 bytes for a join key: the UUID's own of a request id as oslo.middleware makes it, else a hash."""
-    if len(key) == _REQUEST_ID and key.startswith("req-"):
+    if len(key) == _REQUEST_ID and key[:4] == "req-":
         try:
-            digest = bytes.fromhex(key[4:].replace("-", ""))
+            digest = unhexlify(key[4:].replace("-", ""))
         except ValueError:
             digest = b""
         if len(digest) == _DIGEST:

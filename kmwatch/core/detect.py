@@ -97,7 +97,7 @@ class Detector:
         self._account = account
         self._proxy_expected = proxy_expected
         self._rates = Rates(limit)
-        self.elsewhere: Callable[[], Iterable[Keyed[Any]]] = tuple  # memory that others write, watched like rules'
+        self.elsewhere: Callable[[], Iterable[Keyed[Any]]] = tuple  # memory that others keep and write, for KMW-046
         self._rules = [
             (rule, RollUp(rule.meta, chosen, declarations, limit))
             for rule, chosen in build(settings, limit, declarations, given)

@@ -183,13 +183,18 @@ class Engine:
         """
         self._due, self._at = self.order.release(self.watermark.advance(at_end, elapsed)), 0
 
-    def work(self, most: int) -> tuple[Output, bool]:
-        """Work on what is due: at most so many records.
+    def work(self, most: int, into: Output | None = None) -> tuple[Output, bool]:
+        """Work on what is due.
+
+        Args:
+            most: at most so many records.
+            into: what earlier work on the same batch made, to be added to.
 
         Returns:
             What came of it, and whether that was all.
         """
-        out = self._out = Output(findings=self._told)
+        out = self._out = Output() if into is None else into
+        out.findings += self._told
         self._told = []
         part = self._due[self._at : self._at + most]
         self._at += len(part)
@@ -198,16 +203,18 @@ class Engine:
         if over:
             self._due, self._at = [], 0
             self._pass_time(self.order.frontier)
-            out.tally.late, self._late = self._late, 0
+            out.tally.late += self._late
+            self._late = 0
         self._settle_told()
-        out.tally.timed_out, self.join.timed_out = self.join.timed_out, 0
-        out.tally.unanswered, self.join.unanswered = self.join.unanswered, 0
+        out.tally.timed_out += self.join.timed_out
+        out.tally.unanswered += self.join.unanswered
+        self.join.timed_out = self.join.unanswered = 0
         return out, over
 
-    def flush(self) -> Output:
-        """The input has ended: work on all that waits, close joins and findings."""
+    def flush(self, into: Output | None = None) -> Output:
+        """The input has ended: work on all that waits, close joins and findings. `into`: as for `work`."""
         self._due, self._at = self.order.flush(), 0
-        out, _ = self.work(len(self._due))
+        out, _ = self.work(len(self._due), into)
         now = max(self._now, self.order.frontier)
         self.join.flush(now, self._ready)
         self._behind_due(max(now + 1, self.backend.end()))

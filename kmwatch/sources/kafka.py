@@ -22,7 +22,7 @@ from aiokafka.errors import (
 
 from kmwatch.clock import Clock
 from kmwatch.core.model import SECOND, Micros
-from kmwatch.kafka.trouble import diagnose, explained
+from kmwatch.kafka.trouble import PASSED_ON, diagnose, explained
 from kmwatch.ports import Batch, Begun, Decode, PositionError, Reassigned, Record, SourceError
 from kmwatch.sources.assignor import SingleActive
 from kmwatch.sources.pace import Pace
@@ -40,6 +40,7 @@ _TELL_SECONDS = 1.0
 _QUIET_SECONDS = 0.5  # a partition that was at its end only this moment ago still has something to say
 _COMMIT_SECONDS = 5.0  # the group's offsets are for others to look at: no reason to wait long for them
 _CLOSE_SECONDS = 10.0
+_INSECURE = {"security_protocol": "PLAINTEXT", "sasl_mechanism": "PLAIN"}  # aiokafka's own defaults, else None
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is untyped
@@ -131,6 +132,18 @@ class KafkaSource:
             self._assignment.set()
         else:
             self._assignment.clear()
+
+    def secure(self, security: Mapping[str, object]) -> None:
+        """Log in with this from the next connection on; those that are open stay open.
+
+        Args:
+            security: aiokafka's own security arguments, complete.
+        """
+        self._arguments = {name: value for name, value in self._arguments.items() if name not in PASSED_ON}
+        self._arguments |= security
+        if self._consumer is not None:
+            for name in PASSED_ON:  # aiokafka has no public way; it reads them anew for each connection
+                setattr(self._consumer._client, f"_{name}", security.get(name, _INSECURE.get(name)))  # noqa: SLF001
 
     def claimed(self, number: int) -> None:
         """This member holds the store's claim of that number: it should keep the partitions."""
@@ -301,6 +314,7 @@ class KafkaSource:
         for part, share in shares.items():
             try:
                 fetched.update(await consumer.getmany(part, timeout_ms=_READ_MS, max_records=share))
+                await asyncio.sleep(0)  # what has arrived is unpacked without a pause, and that takes its time
             except NoOffsetForPartitionError:
                 continue  # left over from the moment between assignment and seek
             except KafkaError:

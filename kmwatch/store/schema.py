@@ -95,4 +95,9 @@ MIGRATIONS: tuple[str, ...] = (
     );
     CREATE INDEX journal_base ON journal (stream, at, position) WHERE base = 1;
     """,
+    """
+    -- Nearly every event is called after its request: an index of those would say again what the primary key says.
+    DROP INDEX reads_request;
+    CREATE INDEX reads_request ON reads (request_id) WHERE event_id <> 'api:' || request_id;
+    """,
 )

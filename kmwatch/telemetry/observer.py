@@ -43,7 +43,7 @@ class Telemetry:
         self._rejected_told = _rejected(engine.account)
 
     def stepped(self, out: Output, engine: Engine) -> None:
-        """Add up a slice."""
+        """Add up a batch."""
         metrics, tally = self.metrics, out.tally
         for (stream, slot, result), n in tally.taken.items():
             metrics.join.labels(result).inc(n)

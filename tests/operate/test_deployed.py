@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+import jsonschema
 import pytest
 import yaml
 
@@ -105,9 +107,47 @@ def test_what_the_chart_carries_are_links_to_the_one_source() -> None:
     }
 
 
+@pytest.mark.parametrize("path", sorted(CHART.glob("**/*values.yaml")), ids=lambda path: str(path.stem))
+def test_the_values_that_come_with_the_chart_fit_its_schema(path: Path) -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
+    shipped = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
+    given = yaml.safe_load(path.read_text(encoding="utf-8"))
+    jsonschema.validate(_over(shipped, given), schema)
+
+
+def _over(below: dict[str, object], above: dict[str, object]) -> dict[str, object]:
+    """Values on top of others, as helm lays them."""
+    found = {**below, **above}
+    for key, value in above.items():
+        under = below.get(key)
+        if isinstance(value, dict) and isinstance(under, dict):
+            found[key] = _over(under, value)
+    return found
+
+
 def test_every_value_of_the_chart_is_in_its_schema_and_told_of_in_its_readme() -> None:
     values = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
     schema = yaml.safe_load((CHART / "values.schema.json").read_text(encoding="utf-8"))
     readme = (CHART / "README.md").read_text(encoding="utf-8")
     assert values.keys() == schema["properties"].keys() - {"global"}
     assert [key for key in values if f"`{key}" not in readme] == []
+
+
+# -------------------------------------------------------------------------------------------------- the habits
+
+
+def test_every_hook_is_a_part_of_the_check_and_every_part_is_a_hook() -> None:
+    (ours,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"]
+    assert {hook["language"] for hook in ours["hooks"]} == {"system"}
+    parts = re.findall(r"^        ([a-z]+)\) step=", (ROOT / "dev").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(hook["entry"] for hook in ours["hooks"]) == sorted(f"./dev check {part}" for part in parts)
+    assert len(parts) == 4
+
+
+def test_the_recipe_names_every_place_of_the_version() -> None:
+    recipe = (ROOT / "docs" / "guides" / "release.md").read_text(encoding="utf-8")
+    for place in ("kmwatch/__init__.py", "Dockerfile", "deploy/helm/kmwatch/Chart.yaml", "deploy/compose/common.yaml"):
+        assert f"`{place}`" in recipe
+    named = set(re.findall(r"\./dev ([a-z-]+)", recipe))
+    known = set(re.findall(r"^([a-z-]+)\)", (ROOT / "dev").read_text(encoding="utf-8"), re.MULTILINE))
+    assert named - known == set()
