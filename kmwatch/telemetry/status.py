@@ -28,7 +28,7 @@ class Records(Struct):
 
 
 class Events(Struct):
-    """made = evaluated + waiting."""
+    """made = evaluated + waiting: reads of secrets that the inventory does not know yet."""
 
     made: int = 0
     evaluated: int = 0
@@ -57,7 +57,8 @@ class Totals(Struct):
     events: Events
     findings: Hits
     sinks: dict[str, SinkAccount] = field(default_factory=dict)
-    behind: dict[str, int] = field(default_factory=dict)  # events of the host, operations of the backend: evaluated
+    # Evaluated: events of the host, operations of the backend, lines of the inventory's journal.
+    behind: dict[str, int] = field(default_factory=dict)
     balanced: bool = True
 
 
@@ -71,7 +72,8 @@ def totals(engine: Engine, sinks: Mapping[str, SinkAccount] | None = None) -> To
     sums = Records()
     for records in streams.values():
         _add(sums, records)
-    events = Events(account.events_made, account.events_evaluated, 0)
+    parked = 0 if engine.stocked is None else engine.stocked.parking.fresh()
+    events = Events(account.events_made, account.events_evaluated, parked)
     kept = (account.hits, account.lines, account.suppressed, account.shadow, account.silenced)
     hits = Hits(*(dict(sorted(counts.items())) for counts in kept))
     sinks = dict(sorted((sinks or {}).items()))

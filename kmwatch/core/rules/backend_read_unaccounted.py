@@ -57,4 +57,7 @@ class BackendReadUnaccounted(Silent, NoRequests):
         elif verdict.gaps:
             severity, reason = Severity.HIGH, "audit_gap"
             text += f"; {verdict.gaps} requests of late lack audit records, and a lost one would account for it"
+        elif verdict.crowded:
+            severity, reason = Severity.HIGH, "crowded"
+            text += "; the account had to forget requests of late, and one of them would account for it"
         yield hit(case, text, reason, severity, verdict.competing)
