@@ -126,7 +126,7 @@ def test_a_value_that_is_taken_away_is_as_one_that_is_empty() -> None:
         "networkPolicy.egress",
         "extraEnv",
     )
-    keys += ("store.postgres", "existingCallers", "serviceAccount.name", "affinity", "credentials", "secretFiles")
+    keys += ["store.postgres", "existingCallers", "serviceAccount.name", "affinity", "credentials", "secretFiles"]
     assert render(None, *(f"{key}=null" for key in keys)) == render(None)
     assert render(VALUES["pair"], "store.sqlite=null") == render(VALUES["pair"])
 
