@@ -45,6 +45,7 @@ def test_two_yaml_adds_a_database_and_a_standby() -> None:
         assert {"postgres", "recording"} == set(two[name]["depends_on"])
 
 
+@pytest.mark.timeout(300)
 def test_the_recording_reaches_kmwatch_by_way_of_kafka(tmp_path: Path) -> None:
     """What the service `recording` does, twice, on a real Kafka; then kmwatch with the mounted configuration."""
     with KafkaServer(tmp_path / "kafka") as kafka:
