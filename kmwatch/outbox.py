@@ -11,11 +11,13 @@ from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import msgspec
+from msgspec import structs
 
 from kmwatch import assembly, outlets
 from kmwatch.clock import Clock
 from kmwatch.config.load import Loaded
-from kmwatch.core.model import SECOND, Activity, Counts, Finding, Mode, Severity
+from kmwatch.core.model import SECOND, Finding
+from kmwatch.core.own import own_words
 from kmwatch.ports import Owed, PartialError, Selection, SourceError, Store
 from kmwatch.wire.common import iso
 from kmwatch.wire.escape import visible
@@ -129,28 +131,14 @@ def marked(clock: Clock) -> Finding:
     """A finding that says of itself that it is none."""
     now = int(clock.now() * SECOND)
     uid = f"test-{socket.gethostname()}-{os.getpid()}-{now}"
-    return Finding(
+    said = own_words(
         uid=uid,
         line_uid=uid,
-        activity=Activity.CREATE,
         rule="KMW-TEST",
-        rule_version=1,
         title="sink-test",
-        severity=Severity.INFORMATIONAL,
-        mode=Mode.ENFORCE,
         time=now,
-        start_time=now,
-        end_time=now,
         message="kmwatch sink test: this is no alert. Somebody asked whether alerts arrive here, and they do",
         reason="test",
-        declaration=None,
-        nearest=None,
-        caller=None,
-        counts=Counts(0, 0, 0),
-        citations=(),
-        event_ids=(),
-        secrets=(),
-        techniques=(),
-        flags=("test",),
         subject="sink test",
     )
+    return structs.replace(said, flags=("test",))

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple, TypeVar, get_args
-
-from pydantic import SecretStr
 
 from kmwatch.clock import Clock
 from kmwatch.config import receivers
-from kmwatch.config.base import Model
+from kmwatch.config.fingerprint import fingerprint
 from kmwatch.config.settings import Settings
 from kmwatch.config.sinks import Facility
 from kmwatch.config.sinks import Sink as SinkSettings
@@ -76,27 +72,6 @@ def plan(settings: Settings, present: Mapping[str, str], clock: Clock) -> Plan:
     same = {name for name, mark in wanted.items() if present.get(name) == mark}
     made = [sink(given, clock) for given in settings.sinks if given.name not in same]
     return Plan(made, frozenset(present.keys() - same), wanted)
-
-
-def fingerprint(given: SinkSettings) -> str:
-    """Changes with whatever a sink is made of: its settings, its credentials, and what its certificate files hold."""
-    digest = hashlib.blake2b(digest_size=16)
-    _digest(given, digest.update)
-    return digest.hexdigest()
-
-
-def _digest(value: object, update: Callable[[bytes], None]) -> None:
-    if isinstance(value, SecretStr):
-        update(value.get_secret_value().encode())
-    elif isinstance(value, Model):
-        for name in type(value).model_fields:
-            update(f"\0{name}=".encode())
-            inner = getattr(value, name)
-            _digest(inner, update)
-            if name in {"ca", "cert", "key", "token_file"} and isinstance(inner, Path):
-                update(inner.read_bytes() if inner.is_file() else b"absent")
-    else:
-        update(repr(value).encode())
 
 
 def _stdout(given: SinkSettings, _: Clock) -> Sink:

@@ -6,9 +6,10 @@ alert. It never enters the outbox: of heartbeats only the latest is worth sendin
 
 from __future__ import annotations
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
-from kmwatch.core.model import Activity, Counts, Finding, Micros, Mode, Severity
+from kmwatch.core.model import Finding, Micros
+from kmwatch.core.own import own_words
 
 RULE = "KMW-000"
 TITLE = "heartbeat"
@@ -56,29 +57,15 @@ def heartbeat(report: Report, time: Micros, instance: str) -> Health:
         instance: who tells: ids of two instances never meet.
     """
     missing = f"; {'; '.join(report.problems)}" if report.problems else ""
-    return Health(
+    said = own_words(
         uid=f"{TITLE}:{instance}",
         line_uid=f"{TITLE}:{instance}:{time}",
-        activity=Activity.CREATE,
         rule=RULE,
-        rule_version=1,
         title=TITLE,
-        severity=Severity.INFORMATIONAL,
-        mode=Mode.ENFORCE,
         time=time,
-        start_time=time,
-        end_time=time,
         message=f"kmwatch {report.build} {'is at work' if report.ready else 'needs help'}: lag {report.lag}, "
         f"{report.consumed} records consumed, {report.pending} lines pending, {report.dead} dead{missing}",
         reason="ready" if report.ready else "not_ready",
-        declaration=None,
-        nearest=None,
-        caller=None,
-        counts=Counts(0, 0, 0),
-        citations=(),
-        event_ids=(),
-        secrets=(),
-        techniques=(),
         subject=instance,
-        report=report,
     )
+    return Health(**structs.asdict(said), report=report)

@@ -94,15 +94,16 @@ class Delivery:
             await asyncio.wait({task})
         await worker.sink.close()
 
-    def beat(self, sink: str, health: Health) -> None:
-        """Have a sink send a heartbeat when it next can; a newer one replaces it."""
+    def beat(self, sink: str, health: Health | None) -> None:
+        """Have a sink send a heartbeat when it next can; a newer one replaces it, and None takes it back."""
         for worker in self._workers:
             if worker.sink.name == sink:
                 worker.beat = health
-                worker.wake.set()
+                if health is not None:
+                    worker.wake.set()
 
     def notify(self) -> None:
-        """New findings were committed to the outbox. Cheap; to be called on the loop's thread."""
+        """New findings were committed to the outbox, or the store works again. Cheap; for the loop's thread."""
         for worker in self._workers:
             worker.wake.set()
 

@@ -35,6 +35,7 @@ class Tuning(NamedTuple):
     send_timeout: float = 60.0
     first_backoff: float = 0.5
     most_backoff: float = 60.0
+    store_backoff: float = 5.0  # at most, where the store failed and not the receiver
     longest_wish: float = 3600.0  # a receiver's retry_after counts up to here
     pause: float = 60.0  # between looks at a paused sink
     idle_look: float = 10.0  # for rows that another process put back (`kmwatch outbox retry`)
@@ -178,7 +179,8 @@ class Worker:
         """Full jitter: anything from 0 to the doubled bound, but never sooner than the receiver wished."""
         tuning = self._tools.tuning
         doubled = tuning.first_backoff * 2.0 ** min(self.state.attempts, 30)
-        delay = self._tools.jitter() * min(tuning.most_backoff, doubled)
+        most = tuning.store_backoff if self._store_failed else tuning.most_backoff
+        delay = self._tools.jitter() * min(most, doubled)
         wish = error.retry_after if isinstance(error, TransientError) else None
         if wish is None or math.isnan(wish):
             return delay
@@ -197,8 +199,10 @@ class Worker:
         return True
 
     async def _sleep(self, delay: float) -> None:
-        """Sleep, or until the drain begins."""
+        """Sleep, or until the drain begins; where the store failed, or until it is known to work again."""
         waits = [asyncio.ensure_future(self._tools.sleep(delay)), asyncio.ensure_future(self.drain.wait())]
+        if self._store_failed:
+            waits.append(asyncio.ensure_future(self.wake.wait()))
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:

@@ -17,7 +17,7 @@ from aiokafka.conn import create_conn
 from kmwatch.kafka.security import TokenError
 
 _PROBE_MS = 5000
-_PASSED_ON = (
+PASSED_ON = (
     "security_protocol",
     "ssl_context",
     "sasl_mechanism",
@@ -64,10 +64,20 @@ async def diagnose(bootstrap: Sequence[str], security: Mapping[str, object], err
     """
     if not isinstance(error, errors.KafkaConnectionError):
         return explained(error)
-    found = None
+    return await tried(bootstrap, security) or Trouble(f"{error}; the brokers answer, try again", is_standing=False)
+
+
+async def tried(bootstrap: Sequence[str], security: Mapping[str, object]) -> Trouble | None:
+    """Connect and log in, for nothing else; None if a broker lets us in.
+
+    Args:
+        bootstrap: the brokers; one that refuses us speaks for all.
+        security: aiokafka's security arguments.
+    """
+    found, is_in = None, False
     for broker in bootstrap:
         host, _, port = broker.rpartition(":")
-        given = {name: security[name] for name in _PASSED_ON if name in security}
+        given = {name: security[name] for name in PASSED_ON if name in security}
         try:
             connection = await create_conn(host.strip("[]"), int(port), request_timeout_ms=_PROBE_MS, **given)
         except Exception as cause:  # noqa: BLE001 - whatever stands between us and this broker is the answer
@@ -76,9 +86,10 @@ async def diagnose(bootstrap: Sequence[str], security: Mapping[str, object], err
             if found.is_standing:
                 return found
         else:
+            is_in = True
             with suppress(Exception):
                 connection.close()
-    return found or Trouble(f"{error}; the brokers answer, try again", is_standing=False)
+    return None if is_in else found
 
 
 def explained(error: BaseException, security: Mapping[str, object] | None = None) -> Trouble:

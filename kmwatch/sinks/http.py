@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import aiohttp
 
@@ -86,7 +86,8 @@ class HttpClient:
         self._context = context if parts.scheme == "https" else None
         if self._context is not None:
             self._context()
-        self._proxy, self._timeout, self._secrets = proxy, timeout, [secret for secret in secrets if secret]
+        self._proxy, self._timeout = proxy, timeout
+        self._secrets = [secret for secret in (*secrets, _password(proxy)) if secret]
         self._session: aiohttp.ClientSession | None = None
 
     async def post(
@@ -129,7 +130,10 @@ class HttpClient:
 
     def refusal(self, answer: Answer) -> SinkError:
         """What an answer that is not 2xx means."""
-        text = f"{self.peer}: {self.shown(answer)}{_ADVICE.get(answer.status, '')}"
+        advice = _ADVICE.get(answer.status, "")
+        if self._proxy is not None and answer.status == HTTPStatus.UNAUTHORIZED:
+            advice += ", or check proxy: some proxies answer so in their own name"
+        text = f"{self.peer}: {self.shown(answer)}{advice}"
         if answer.status in _LATER or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             return TransientError(text, answer.retry_after)
         if answer.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
@@ -159,9 +163,17 @@ class HttpClient:
         if isinstance(error, aiohttp.ClientHttpProxyError):
             kind = TransientError if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR else ConfigurationError
             return kind(f"{self.peer}: the proxy answers HTTP {error.status}; check proxy")
+        if isinstance(error, aiohttp.ClientProxyConnectionError):
+            return TransientError(f"{self.peer}: the proxy cannot be reached: {error.os_error.strerror or 'no answer'}")
         if isinstance(error, aiohttp.InvalidURL):
             return ConfigurationError(f"{self.peer}: is no URL that can be called; check url and proxy")
         return failure(self.peer, _cause(error))
+
+
+def _password(url: str | None) -> str | None:
+    """The password in a URL, as it is meant."""
+    password = None if url is None else urlsplit(url).password
+    return None if password is None else unquote(password)
 
 
 def _cause(error: BaseException) -> BaseException:

@@ -22,7 +22,7 @@ from aiokafka.errors import (
 
 from kmwatch.clock import Clock
 from kmwatch.core.model import SECOND, Micros
-from kmwatch.kafka.trouble import diagnose, explained
+from kmwatch.kafka.trouble import PASSED_ON, diagnose, explained
 from kmwatch.ports import Batch, Begun, Decode, PositionError, Reassigned, Record, SourceError
 from kmwatch.sources.assignor import SingleActive
 from kmwatch.sources.pace import Pace
@@ -30,6 +30,9 @@ from kmwatch.sources.positions import Known, decide, partition_of, stream_of
 
 _FUTURE_MS = 60_000  # a stamp further ahead of our clock than this is clamped to it; -1 means there is none
 _READ_MS = 200
+# A broker answers when it has so much, or after so long: each batch costs a commit, and one of five records nearly as
+# much as one of fifty. At 1000 records/s this halves the processor's load, and findings come no later.
+_GATHER_BYTES, _GATHER_MS = 65_536, 50
 _FOREVER_MS = 86_400_000
 _METADATA_MS = 10_000  # how soon a new partition, or a topic that is made at last, is noticed
 _LOOK_SECONDS = 1.0
@@ -37,6 +40,7 @@ _TELL_SECONDS = 1.0
 _QUIET_SECONDS = 0.5  # a partition that was at its end only this moment ago still has something to say
 _COMMIT_SECONDS = 5.0  # the group's offsets are for others to look at: no reason to wait long for them
 _CLOSE_SECONDS = 10.0
+_INSECURE = {"security_protocol": "PLAINTEXT", "sasl_mechanism": "PLAIN"}  # aiokafka's own defaults, else None
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is untyped
@@ -97,6 +101,8 @@ class KafkaSource:
             "session_timeout_ms": session_timeout // 1000,
             "heartbeat_interval_ms": max(session_timeout // 15_000, 500),
             "metadata_max_age_ms": _METADATA_MS,
+            "fetch_min_bytes": _GATHER_BYTES,
+            "fetch_max_wait_ms": _GATHER_MS,
             "max_poll_interval_ms": _FOREVER_MS,  # back-pressure may hold us; the watchdog is our own
             "partition_assignment_strategy": [self._assignor],
             "client_id": "kmwatch",
@@ -126,6 +132,18 @@ class KafkaSource:
             self._assignment.set()
         else:
             self._assignment.clear()
+
+    def secure(self, security: Mapping[str, object]) -> None:
+        """Log in with this from the next connection on; those that are open stay open.
+
+        Args:
+            security: aiokafka's own security arguments, complete.
+        """
+        self._arguments = {name: value for name, value in self._arguments.items() if name not in PASSED_ON}
+        self._arguments |= security
+        if self._consumer is not None:
+            for name in PASSED_ON:  # aiokafka has no public way; it reads them anew for each connection
+                setattr(self._consumer._client, f"_{name}", security.get(name, _INSECURE.get(name)))  # noqa: SLF001
 
     def claimed(self, number: int) -> None:
         """This member holds the store's claim of that number: it should keep the partitions."""
@@ -296,6 +314,7 @@ class KafkaSource:
         for part, share in shares.items():
             try:
                 fetched.update(await consumer.getmany(part, timeout_ms=_READ_MS, max_records=share))
+                await asyncio.sleep(0)  # what has arrived is unpacked without a pause, and that takes its time
             except NoOffsetForPartitionError:
                 continue  # left over from the moment between assignment and seek
             except KafkaError:

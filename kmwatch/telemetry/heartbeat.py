@@ -56,15 +56,20 @@ def report(
 async def beats(
     wanted: Callable[[], Mapping[str, Micros]],
     make: Callable[[], Awaitable[Health]],
-    send: Callable[[str, Health], None],
+    send: Callable[[str, Health | None], None],
+    may: Callable[[], bool],
     clock: Clock,
 ) -> None:
     """Hand sinks a heartbeat, each in its own rhythm, the first one beat after it is wanted. Runs until cancelled.
 
+    Of several instances the active one alone tells. One that is due in a standby is told when that takes over: so the
+    SIEM hears at once who is at work now.
+
     Args:
         wanted: how often each sink wants one, by name; asked each time, since a reload may change it.
         make: makes one; may raise StoreError or StateError, and then there is none this time.
-        send: hands it to a sink.
+        send: hands it to a sink; None takes back what it has not sent yet.
+        may: whether this instance is the active one.
         clock: counts the rhythm.
     """
     due: dict[str, float] = {}
@@ -72,6 +77,10 @@ async def beats(
         await asyncio.sleep(_LOOK)
         now, rhythm = clock.monotonic(), wanted()
         due = {name: due.get(name, now + every / SECOND) for name, every in rhythm.items()}
+        if not may():
+            for name in due:
+                send(name, None)
+            continue
         for name in [name for name, at in due.items() if now >= at]:
             due[name] = now + rhythm[name] / SECOND
             with suppress(StoreError, StateError):

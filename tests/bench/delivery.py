@@ -10,23 +10,15 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
-import multiprocessing
 import os
 import platform
-import random
 import sys
 import time
-import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
-from statistics import quantiles
 from tempfile import TemporaryDirectory
 
 import msgspec
-from aiohttp import web
 from aiokafka import AIOKafkaProducer
 from msgspec.structs import replace
 
@@ -39,10 +31,12 @@ from kmwatch.sinks.stdout import StdoutSink
 from kmwatch.sinks.syslog import SyslogSink
 from kmwatch.store.sqlite import SqliteStore
 from tests.bench.__main__ import _cited
-from tests.bench.records import _renewed, records, templates
+from tests.bench.latency import latency
+from tests.bench.receiver import receiver
+from tests.bench.records import records
 from tests.fault.test_matrix import Reports
 from tests.servers.alertmanager import Alertmanager
-from tests.servers.fakes import TOKEN, FakeElastic, FakeHec, FakeReceiver, FakeWebhook
+from tests.servers.fakes import TOKEN
 from tests.servers.kafka import KafkaServer
 from tests.servers.opensearch import OpenSearch
 from tests.servers.ports import free_port
@@ -51,17 +45,6 @@ from tests.servers.syslog_ng import SyslogNg
 from tests.support import httpsinks
 from tests.support.daemon import Config, Daemon, configuration, kafka_source
 from tests.support.findings import finding
-from tests.support.store import reading
-from tests.support.threaded import Threaded
-
-ATTACKS = 0.05  # share of requests of attacks in `latency`, so that there are lines enough
-_FAKES: dict[str, Callable[[], FakeReceiver]] = {
-    "splunk": FakeHec,
-    "splunk-ack": lambda: FakeHec(ack=True),
-    "elastic": FakeElastic,
-    "webhook": FakeWebhook,
-}
-
 
 # ------------------------------------------------------------------------------------------------------------ rates
 
@@ -101,11 +84,11 @@ def _sinks(folder: Path) -> Iterator[tuple[str, Callable[[], Sink]]]:
         )
     with Alertmanager(_new(folder, "alertmanager")) as pager:
         yield "alertmanager (0.25)", lambda: httpsinks.alertmanager(pager.url)
-    with _fake("splunk") as url:
+    with receiver("splunk") as url:
         yield "splunk_hec (fake)", lambda: httpsinks.hec(url)
-    with _fake("splunk-ack") as url:
+    with receiver("splunk-ack") as url:
         yield "splunk_hec, ack (fake)", lambda: httpsinks.hec(url, ack=True, ack_timeout=60.0, patience=30.0)
-    with _fake("webhook") as url:
+    with receiver("webhook") as url:
         yield "webhook (fake)", lambda: httpsinks.webhook(url)
 
 
@@ -113,43 +96,6 @@ def _new(folder: Path, name: str) -> Path:
     place = folder / name
     place.mkdir()
     return place
-
-
-@contextmanager
-def _fake(kind: str) -> Iterator[str]:
-    """A fake receiver in a process of its own; its URL."""
-    port = free_port()
-    process = multiprocessing.get_context("spawn").Process(target=_serve, args=(kind, port), daemon=True)
-    process.start()
-    url = f"http://localhost:{port}"
-    asyncio.run(_until_up(port))
-    try:
-        yield url
-    finally:
-        process.kill()
-        process.join()
-
-
-def _serve(kind: str, port: int) -> None:
-    receiver = _FAKES[kind]()
-    receiver.port = port
-
-    async def go() -> None:
-        await receiver.start()
-        await asyncio.Event().wait()
-
-    asyncio.run(go())
-
-
-async def _until_up(port: int) -> None:
-    while True:
-        try:
-            _, writer = await asyncio.open_connection("localhost", port)
-        except OSError:
-            await asyncio.sleep(0.05)
-        else:
-            writer.close()
-            return
 
 
 async def _rate(path: Path, make: Callable[[], Sink], count: int) -> float:
@@ -170,80 +116,6 @@ async def _rate(path: Path, make: Callable[[], Sink], count: int) -> float:
     await sink.close()
     await store.close()
     return count / seconds
-
-
-# ---------------------------------------------------------------------------------------------------------- latency
-
-
-class _TimedHec(FakeHec):
-    """Notes when each create and update was taken, and of which event time it is."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.taken: dict[str, tuple[float, float]] = {}
-
-    async def take(self, request: web.Request, body: bytes) -> web.StreamResponse:
-        answer = await super().take(request, body)
-        now, text, at = time.time(), body.decode(), 0
-        decoder = json.JSONDecoder()
-        while at < len(text):
-            item, at = decoder.raw_decode(text, at)
-            if item["event"].get("activity_id") in (1, 2):
-                event = item["event"]
-                self.taken.setdefault(event["metadata"]["uid"], (now, event["time"] / 1000))
-        return answer
-
-
-def latency(rate: int, seconds: int, lateness: str) -> None:
-    """From production to acknowledgement, at a steady rate of records."""
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(TemporaryDirectory(prefix="kmwatch-bench-")))
-        kafka = stack.enter_context(KafkaServer(folder / "kafka"))
-        splunk = stack.enter_context(Threaded(_TimedHec()))
-        splunk.start()
-        topic = asyncio.run(kafka.create_topic(partitions=4))
-        sink: Config = {"name": "splunk", "splunk_hec": {"url": splunk.receiver.url, "token": TOKEN}}
-        timing = {"lateness": lateness, "settle": lateness}
-        more = {"timing": timing, "detections": {"KMW-001": {"rollup": "1s"}, "KMW-022": {"rollup": "1s"}}}
-        config = configuration(folder, kafka_source(kafka.bootstrap, topic), [sink], **more)
-        with Daemon(folder, config) as daemon:
-            daemon.start()
-            daemon.wait_until_ready()
-            asyncio.run(_produce(kafka, topic, rate, seconds, _cited(folder)))
-            daemon.wait_until(
-                lambda s: sum(s.lag.values()) == 0 and s.account.sinks["splunk"].pending == 0, "all is out"
-            )
-            time.sleep(1)
-            daemon.terminate()
-        with reading(folder / "kmwatch.db") as db:
-            stored = dict(db.execute("SELECT line_uid, stored FROM outbox").fetchall())
-        taken = splunk.receiver.taken
-    print(f"{rate} records/s for {seconds} s, lateness {lateness}: {len(taken)} lines")
-    _print("record produced -> outbox", [stored[uid] - event for uid, (_, event) in taken.items()])
-    _print("outbox -> acknowledged", [at - stored[uid] for uid, (at, _) in taken.items()])
-    _print("record produced -> acknowledged", [at - event for at, event in taken.values()])
-
-
-def _print(what: str, seconds: list[float]) -> None:
-    cuts = quantiles(seconds, n=100)
-    p50, p99, most = (1000 * value for value in (cuts[49], cuts[98], max(seconds)))
-    print(f"  {what:<34} p50 {p50:6.0f} ms   p99 {p99:6.0f} ms   most {most:6.0f} ms")
-
-
-async def _produce(kafka: KafkaServer, topic: str, rate: int, seconds: int, cited: frozenset[str]) -> None:
-    rng, (ordinary, attacks) = random.Random(7), templates(cited)  # noqa: S311
-    producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap, linger_ms=2)
-    await producer.start()
-    began, sent = time.perf_counter(), 0
-    while (passed := time.perf_counter() - began) < seconds:
-        while sent < passed * rate:
-            values = rng.choice(attacks if rng.random() < ATTACKS else ordinary)
-            ids = [str(uuid.UUID(int=rng.getrandbits(128))).encode() for _ in range(2)]
-            for value in values:
-                await producer.send(topic, _renewed(value, datetime.now(UTC), ids), partition=rng.randrange(4))
-            sent += len(values)
-        await asyncio.sleep(0.002)
-    await producer.stop()
 
 
 # ----------------------------------------------------------------------------------------------------------- outage
@@ -295,8 +167,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="dev bench-delivery", description=__doc__)
     parser.add_argument("what", choices=("rates", "latency", "outage"))
     parser.add_argument("--findings", type=int, default=5000, help="for rates")
-    parser.add_argument("--rate", type=int, default=1000, help="records a second, for latency")
+    parser.add_argument("--rate", type=int, nargs="*", default=[1000], help="records a second, for latency")
     parser.add_argument("--seconds", type=int, default=30, help="for latency")
+    parser.add_argument("--rounds", type=int, default=3, help="for latency")
     parser.add_argument("--lateness", default="0s", help="timing.lateness and settle, for latency")
     parser.add_argument("--records", type=int, default=864_000, help="for outage; a day at ten a second")
     given = parser.parse_args()
@@ -304,7 +177,7 @@ def main() -> int:
     if given.what == "rates":
         rates(given.findings)
     elif given.what == "latency":
-        latency(given.rate, given.seconds, given.lateness)
+        latency(given.rate, given.seconds, given.rounds, given.lateness)
     else:
         outage(given.records)
     return 0

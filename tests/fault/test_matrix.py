@@ -1,7 +1,8 @@
 """Sink x fault: of which class each failure is, and that afterwards the receiver has exactly what the outbox holds.
 
 Each cell runs the real delivery over a real store: findings wait, the fault is on, the class is told, the fault goes,
-and everything arrives. Kafka's row is in test_matrix_kafka.py, against a real broker.
+and everything arrives. Kafka's row is in test_matrix_kafka.py, against a real broker; those of file,
+standard output and UDP are in test_matrix_local.py.
 """
 
 from __future__ import annotations
@@ -111,10 +112,10 @@ def _syslog(url: str, ca: Path | None) -> Sink:
 class Bench:
     """A store with findings for one sink, and the delivery to it, whose sleeps are short and remembered."""
 
-    def __init__(self, store: SqliteStore, sink: Sink) -> None:
+    def __init__(self, store: SqliteStore, sink: Sink, patience: float) -> None:
         self.store, self.sink = store, sink
         self.reports, self.sleeps = Reports(), list[float]()
-        tuning = Tuning(send_timeout=5.0, idle_look=0.05)
+        tuning = Tuning(send_timeout=patience, idle_look=0.05)
         self.delivery = Delivery(store, [sink], self.reports, now=lambda: 0, tuning=tuning, sleep=self._sleep)
 
     async def _sleep(self, seconds: float) -> None:
@@ -140,12 +141,12 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench(folder: Path, sink: Sink) -> AsyncIterator[Bench]:
+async def bench(folder: Path, sink: Sink, *, patience: float = 5.0) -> AsyncIterator[Bench]:
     store = SqliteStore(folder / "state.db", "one", lambda: 1000.0)
     await store.claim()
     routed = [Routed(finding(number), (sink.name,)) for number in range(1, COUNT + 1)]
     await store.commit(Commit([], [], routed, []))
-    made = Bench(store, sink)
+    made = Bench(store, sink, patience)
     try:
         yield made
     finally:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -33,6 +34,7 @@ from tests.servers.kafka_secure import (
     TokenEndpoint,
     token,
 )
+from tests.support.daemon import Daemon, configuration, file_sink, kafka_source
 from tests.support.findings import finding
 
 WAYS = ("mutual TLS", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER", "OAUTHBEARER by file")
@@ -237,3 +239,52 @@ async def test_a_token_endpoint_that_refuses_is_named_as_such(broker: SecureKafk
         with pytest.raises(ConfigurationError, match="token endpoint answers HTTP 401; check client_id") as caught:
             await sink.send([finding()])
     assert "not-it" not in str(caught.value)
+
+
+# Credentials that change while the daemon reads
+
+
+async def test_a_reload_takes_new_credentials_for_a_source_and_keeps_the_old_where_the_broker_refuses_them(
+    broker: SecureKafka, tmp_path: Path
+) -> None:
+    topic, user, secret = await broker.create_topic(), "rotating", tmp_path / "password"
+    first, wrong, second = "first-of-two", "never-valid", "second-of-two"
+    broker.set_password(user, first)
+    await broker.allow(READ, TOPIC, topic, user)
+    await broker.allow(READ, GROUP, f"{topic}-readers", user)
+    login = {"protocol": "sasl_ssl", "mechanism": "SCRAM-SHA-512", "username": user, "ca": str(broker.ca)}
+    login["password"] = f"file:{secret}"
+    source = kafka_source(broker.secure_bootstrap, topic, security=login)
+    secret.write_text(first)
+    with Daemon(tmp_path, configuration(tmp_path, source, [file_sink(tmp_path)])) as daemon:
+
+        async def reads_on(total: int) -> None:
+            await broker.produce(topic, 0, [b"no record of ours"])
+            await asyncio.to_thread(daemon.wait_until, lambda s: s.account.records.consumed == total, "it reads on")
+
+        async def hangup(event: str) -> str:
+            daemon.send(signal.SIGHUP)
+            await asyncio.to_thread(daemon.wait_for_log, event)
+            return next(line for line in daemon.output().splitlines() if f'"{event}"' in line)
+
+        daemon.start()
+        await asyncio.to_thread(daemon.wait_until_ready)
+        await reads_on(1)
+
+        secret.write_text(wrong)
+        said = await hangup("reload_failed")
+        assert "sources.kafka" in said
+        assert "refuses these credentials" in said
+        assert daemon.metrics()["kmwatch_config_last_reload_success"] == 0
+        await reads_on(2)
+
+        broker.set_password(user, second)
+        secret.write_text(second)
+        said = await hangup("reloaded")
+        assert '"logins": 1' in said
+        assert '"need_a_restart": []' in said
+        await asyncio.to_thread(broker.restart)  # every connection is a new one, and the first password is void
+        await reads_on(3)
+        assert daemon.terminate() == 0
+        text = daemon.output()
+    assert not any(password in text for password in (first, wrong, second))

@@ -147,11 +147,14 @@ class KafkaServer(KafkaClient):
         self._storage_tool("format", *arguments, "-c", str(self._properties_file))
 
     def _storage_tool(self, *arguments: str) -> str:
-        command = [self._java, "-Xmx128m", "-cp", self._classpath, "kafka.tools.StorageTool", *arguments]
+        return self._tool("kafka.tools.StorageTool", *arguments)
+
+    def _tool(self, name: str, *arguments: str) -> str:
+        """One of Kafka's own commands; what it prints."""
+        command = [self._java, "-Xmx128m", "-XX:TieredStopAtLevel=1", "-cp", self._classpath, name, *arguments]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
-            message = f"Kafka's StorageTool {arguments} failed:\n{done.stdout}{done.stderr}"
-            raise ServerUnavailableError(message)
+            raise ServerUnavailableError(f"Kafka's {name} {arguments} failed:\n{done.stdout}{done.stderr}")
         return done.stdout
 
     def _await_ready(self) -> None:

@@ -60,6 +60,12 @@ class SecureKafka(KafkaServer):
         base: dict[str, object] = {"protocol": "sasl_ssl", "ca": str(self.ca)}
         return Security.model_validate(base | given)
 
+    def set_password(self, user: str, password: str) -> None:
+        """Give a user a SCRAM-SHA-512 password, a new one or the first."""
+        entry = f"SCRAM-SHA-512=[iterations=4096,password={password}]"
+        which = ["--bootstrap-server", self.bootstrap, "--entity-type", "users", "--entity-name", user]
+        self._tool("kafka.admin.ConfigCommand", *which, "--alter", "--add-config", entry)
+
     async def allow(self, operation: int, kind: int, name: str, user: str = USER) -> None:
         """Add an ACL."""
         admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)

@@ -21,10 +21,16 @@ BASIC = {"Authorization": "Basic " + base64.b64encode(b"kmwatch:hunter2").decode
 
 
 def client(
-    url: str, headers: dict[str, str] | None = None, *, ca: Path | None = None, timeout: float = 20.0
+    url: str,
+    headers: dict[str, str] | None = None,
+    *,
+    ca: Path | None = None,
+    proxy: str | None = None,
+    timeout: float = 20.0,
 ) -> HttpClient:
     context = partial(client_context, ca, None, None)
-    return HttpClient(url, headers=headers, context=context, timeout=timeout, secrets=(TOKEN, "hunter2"))
+    secrets = (TOKEN, "hunter2")
+    return HttpClient(url, headers=headers, context=context, proxy=proxy, timeout=timeout, secrets=secrets)
 
 
 def hec(  # noqa: PLR0913 - what tests vary
@@ -37,8 +43,9 @@ def hec(  # noqa: PLR0913 - what tests vary
     patience: float = 0.3,
     index: str = "security",
     token: str = TOKEN,
+    proxy: str | None = None,
 ) -> Sink:
-    http = client(url, {"Authorization": f"Splunk {token}"}, ca=ca, timeout=timeout)
+    http = client(url, {"Authorization": f"Splunk {token}"}, ca=ca, proxy=proxy, timeout=timeout)
     return SplunkHecSink(
         "splunk", http, url, meta=Meta(index=index), ack=ack, ack_timeout=ack_timeout, patience=patience
     )
@@ -49,16 +56,21 @@ def hec_ack(url: str, *, ca: Path | None = None, timeout: float = 20.0) -> Sink:
 
 
 def opensearch(
-    url: str, *, ca: Path | None = None, timeout: float = 20.0, data_stream: str = "kmwatch-findings"
+    url: str,
+    *,
+    ca: Path | None = None,
+    proxy: str | None = None,
+    timeout: float = 20.0,
+    data_stream: str = "kmwatch-findings",
 ) -> Sink:
-    return OpenSearchSink("search", client(url, BASIC, ca=ca, timeout=timeout), url, data_stream)
+    return OpenSearchSink("search", client(url, BASIC, ca=ca, proxy=proxy, timeout=timeout), url, data_stream)
 
 
-def webhook(url: str, *, ca: Path | None = None, timeout: float = 20.0) -> Sink:
-    http = client(url, ca=ca, timeout=timeout)
+def webhook(url: str, *, ca: Path | None = None, proxy: str | None = None, timeout: float = 20.0) -> Sink:
+    http = client(url, ca=ca, proxy=proxy, timeout=timeout)
     return WebhookSink("hook", http, f"{url}/hook", signing_key(SECRET), clock=SystemClock())
 
 
-def alertmanager(url: str, *, ca: Path | None = None, timeout: float = 20.0) -> Sink:
-    http = client(url, ca=ca, timeout=timeout)
+def alertmanager(url: str, *, ca: Path | None = None, proxy: str | None = None, timeout: float = 20.0) -> Sink:
+    http = client(url, ca=ca, proxy=proxy, timeout=timeout)
     return AlertmanagerSink("pager", http, url, clock=SystemClock(), firing=HOUR)

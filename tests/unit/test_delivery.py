@@ -314,6 +314,57 @@ async def test_trouble_of_the_store_is_retried() -> None:
     assert len(bench.sleeps) == 3
 
 
+class Away(MemoryOutbox):
+    """A store that is away until it is not."""
+
+    away = True
+
+    async def pending(self, sink: str, limit: int) -> list[Pending]:
+        if self.away:
+            raise StoreError("away")
+        return await super().pending(sink, limit)
+
+
+async def test_a_store_that_works_again_wakes_whoever_waits_for_it() -> None:
+    sink, log, outbox = ScriptedSink("siem"), Log(), Away(["siem"])
+    outbox.put(finding())
+    slow = Tuning(first_backoff=3600.0, store_backoff=3600.0)
+    delivery = Delivery(outbox, [sink], log, now=lambda: 0, tuning=slow, jitter=lambda: 1.0)
+    delivery.start()
+    while not log.failures:  # noqa: ASYNC110 - seen from outside
+        await asyncio.sleep(0)
+    outbox.away = False
+    delivery.notify()
+    while not sink.arrived:  # noqa: ASYNC110 - seen from outside; the sleep would be an hour
+        await asyncio.sleep(0)
+    await delivery.stop()
+    assert sink.arrived == ["line-1"]
+
+
+async def test_new_findings_do_not_cut_short_the_rest_that_a_receiver_has() -> None:
+    sink = ScriptedSink("siem", fails(1, TransientError("busy", retry_after=3600.0)))
+    log, outbox = Log(), MemoryOutbox(["siem"])
+    outbox.put(finding())
+    delivery = Delivery(outbox, [sink], log, now=lambda: 0)
+    delivery.start()
+    while not log.failures:  # noqa: ASYNC110 - seen from outside
+        await asyncio.sleep(0)
+    delivery.notify()
+    for _ in range(20):
+        await asyncio.sleep(0)
+    await delivery.stop()
+    assert len(sink.batches) == 1
+
+
+async def test_a_store_that_stays_away_is_asked_every_five_seconds_at_least() -> None:
+    bench, outbox = Bench(ScriptedSink("siem")), Away(["siem"])
+    delivery = Delivery(outbox, bench.delivery.sinks, bench.log, now=lambda: 0, sleep=bench._sleep, jitter=lambda: 1.0)
+    delivery.start()
+    await bench.until(lambda: len(bench.sleeps) == 7)
+    await delivery.stop()
+    assert bench.sleeps[:7] == [0.5, 1, 2, 4, 5, 5, 5]
+
+
 async def test_a_store_that_was_away_leaves_no_idle_sink_in_trouble() -> None:
     """A standby would never be ready again: nothing comes to be delivered that would show the sink to be well."""
     bench = Bench(ScriptedSink("siem"))
@@ -485,6 +536,19 @@ async def test_a_heartbeat_that_fails_shows_that_a_quiet_sink_is_away() -> None:
     await bench.delivery.stop()
     assert bench.log.failures == [("siem", "away", FailureKind.TRANSIENT)]
     assert sink.arrived == []
+
+
+async def test_a_heartbeat_that_is_taken_back_is_not_sent() -> None:
+    sink = ScriptedSink("siem")
+    bench = Bench(sink)
+    bench.outbox.put(finding())
+    bench.delivery.beat("siem", beat())
+    bench.delivery.beat("siem", None)
+    bench.delivery.start()
+    await bench.delivered("siem", 1)
+    await bench.until(lambda: bench.outbox.reads >= 2)
+    await bench.delivery.stop()
+    assert sink.arrived == ["line-1"]
 
 
 # Other sinks while it runs
