@@ -29,6 +29,7 @@ from kmwatch.logins import Logins, Renewal
 from kmwatch.pipeline import Pipeline
 from kmwatch.ports import ConfigurationError as RefusedError
 from kmwatch.ports import Fenced, SourceError, StateError, StoreError, UndeliveredError
+from kmwatch.sources.inventory import InventorySource
 from kmwatch.telemetry.deliveries import DeliveryTelemetry
 from kmwatch.telemetry.heartbeat import beats
 from kmwatch.telemetry.http import Access, HttpServer
@@ -87,6 +88,8 @@ class App:
         names = [sink.name for sink in made]
         self._deliveries = DeliveryTelemetry(self.metrics, clock, names, self._selfwatch.delivered)
         self._delivery = Delivery(self._store, made, self._deliveries, now=lambda: int(clock.now() * 1e6))
+        self._inventory = InventorySource()
+        self._give_inventory()
         self._pipeline = Pipeline(
             self._source,
             self._store,
@@ -96,6 +99,7 @@ class App:
             bounds=assembly.bounds(settings),
             committed=self._delivery.notify,
             notices=self._selfwatch.notices,
+            inventory=self._inventory,
         )
         self._condition = Condition(
             lambda: self._loaded,
@@ -138,7 +142,7 @@ class App:
         log.info("started", http=f"{host}:{self.port}", declarations=self._loaded.declarations.digest[:16])
         self._begin(self._housekeeping())
         self._begin(self._heartbeats())
-        self._begin(self._inventory())
+        self._begin(self._read_inventories())
         self._delivery.start()
         try:
             await self._pipeline.run()
@@ -235,6 +239,7 @@ class App:
         restart = [key for key, value in kept.items() if getattr(loaded.settings, key) != value]
         settings = loaded.settings.model_copy(update=kept)
         self._loaded, self._marks = replace(loaded, settings=settings), plan.marks
+        self._give_inventory()
         self._http.renew(_access(settings).token)
         names = list(plan.marks)
         self._deliveries.expect(names)
@@ -249,7 +254,12 @@ class App:
         gone, logins = sorted(plan.gone), len(renewal.logins)
         log.info("reloaded", declarations=digest, sinks=made, gone=gone, logins=logins, need_a_restart=restart)
 
-    async def _inventory(self) -> None:
+    def _give_inventory(self) -> None:
+        """What was loaded with the configuration is the first reading."""
+        configured = self._loaded.settings.inventory is not None
+        self._inventory.give(self._loaded.declarations.secrets() if configured else None)
+
+    async def _read_inventories(self) -> None:
         """Read the inventory again now and then; one that cannot be read leaves the last one in place."""
         while True:
             source = self._loaded.settings.inventory
@@ -260,15 +270,18 @@ class App:
                     await self._read_inventory()
 
     async def _read_inventory(self) -> None:
+        since, readings = self._pipeline.engine.moment(), self.metrics.inventory_readings
         try:
-            loaded = await asyncio.to_thread(refreshed, self._loaded)
+            loaded, written = await asyncio.to_thread(refreshed, self._loaded)
         except InventoryError as error:
+            readings.labels("failed").inc()
             log.warning("inventory_failed", error=str(error), then="the one before goes on")
             return
+        readings.labels("read").inc()
+        age = 0 if written is None else max(0, int(self._clock.now() * SECOND) - written)
+        await self._inventory.offer(loaded.declarations.secrets(), None if since is None else since - age)
         if loaded is not self._loaded:
             self._loaded = loaded
-            settings = loaded.settings
-            self._pipeline.renew(self._engine, assembly.router(settings), assembly.bounds(settings))
             log.info("inventory_read", declarations=loaded.declarations.digest[:16])
 
     def _heartbeats(self) -> Coroutine[None, None, None]:
@@ -289,6 +302,7 @@ class App:
                     await self._store.prune(self._clock.now() - RETENTION_SECONDS)
                     now = int(self._clock.now() * SECOND)
                     await self._store.prune_reads(now - self._loaded.settings.ledger.retention)
+                    await self._store.prune_journal(now - int(RETENTION_SECONDS * SECOND))
             except StoreError as error:
                 log.warning("store_failed", error=str(error))
             except StateError as error:

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from kmwatch.clock import Clock
 from kmwatch.config.backend_log import Hsm
+from kmwatch.config.lint_backend import shows_reads
 from kmwatch.config.maps import after
 from kmwatch.config.settings import Settings
 from kmwatch.config.silences import Silence as SilenceSettings
@@ -35,6 +36,7 @@ from kmwatch.core.rules.catalogue import CATALOGUE, Surroundings
 from kmwatch.core.rules.unexpected_network import Network
 from kmwatch.core.silence import Silence, Silences
 from kmwatch.core.step import BackendClock, Engine
+from kmwatch.core.stocked import Patience
 from kmwatch.core.watermark import Watermark
 from kmwatch.kafka.security import arguments
 from kmwatch.pipeline import Bounds, Router, Wants
@@ -59,8 +61,12 @@ _WAITING_MAX = 200_000  # events held back for their order; a partition that sta
 def engine(settings: Settings, declarations: Declarations) -> Engine:
     """An engine without memory."""
     account = Account()
-    proxy_expected = settings.witnesses.proxy_log != "absent"
-    limits = settings.limits
+    told = settings.witnesses
+    # A request is told early, before its address is known, wherever another witness than the audit event is expected.
+    others = told.proxy_log != "absent" or told.access_log != "absent" or told.service_log != "absent"
+    limits, inventory = settings.limits, settings.inventory
+    if inventory is not None:  # which this engine then changes
+        declarations = declarations.apart()
     return Engine(
         Join(expected(settings), limits.open_joins),
         Order(_WAITING_MAX),
@@ -70,13 +76,14 @@ def engine(settings: Settings, declarations: Declarations) -> Engine:
             rule_settings(settings),
             limits.keys_per_rule,
             account,
-            proxy_expected=proxy_expected,
+            proxy_expected=others,
             given=surroundings(settings, declarations),
             silences=silences(settings),
         ),
         account,
         witnesses(settings),
-        BackendClock(settings.backend_log.clock_error, settings.backend_log.delay),
+        BackendClock(settings.backend_log.clock_error, settings.backend_log.delay, shows_reads(settings)),
+        None if inventory is None else Patience(inventory.patience, limits.parked),
     )
 
 
@@ -230,7 +237,7 @@ def files(paths: Sequence[str], clock: Clock, settings: Settings) -> FileSource:
     """A source of recordings that ends; their lines are of the zone of the configured sources, if all have one."""
     zones = {given.zone for given in settings.sources}
     zone = zones.pop() if len(zones) == 1 else "UTC"
-    return FileSource(paths, clock=clock, decode=reader(settings, None, zone).decode)
+    return FileSource(paths, clock=clock, decode=reader(settings, None, zone, journal=True).decode)
 
 
 def hsm_mapping(given: Hsm) -> HsmMapping:
@@ -248,15 +255,17 @@ def hsm_mapping(given: Hsm) -> HsmMapping:
     )
 
 
-def reader(settings: Settings, form: Form | None, zone: str) -> Reader:
-    """Reads the records of one source."""
+def reader(settings: Settings, form: Form | None, zone: str, *, journal: bool = False) -> Reader:
+    """Reads the records of one source; an inventory's journal only where a person has named the file."""
     captures = [
         tuple(name.lower() for name in names)
         for names in (settings.proxy_log.request_captures, settings.proxy_log.response_captures)
     ]
     hsm = settings.backend_log.hsm
     mapping = None if hsm is None else hsm_mapping(hsm)
-    return Reader(Options(form, UTC if zone == "UTC" else ZoneInfo(zone), Captures(*captures), mapping))
+    return Reader(
+        Options(form, UTC if zone == "UTC" else ZoneInfo(zone), Captures(*captures), mapping, journal=journal)
+    )
 
 
 def _kafka(given: Kafka, clock: Clock, decode: Decode, *, accept_gap: bool, elected: bool) -> KafkaSource:

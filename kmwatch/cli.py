@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-from kmwatch import __version__
+from kmwatch import __version__, health
 from kmwatch.clock import SystemClock
 from kmwatch.config.load import Loaded, load
 from kmwatch.config.problems import ConfigurationError, Problem
@@ -125,6 +125,7 @@ def _parser() -> argparse.ArgumentParser:
         help="replay under this configuration as well, and show the findings of both side by side",
     )  # fmt: skip
     replay.set_defaults(command=_replay)
+    health.options(commands.add_parser("health", help=health.HELP))
     _outbox_parser(commands)
     add_store_commands(commands)
     mapping.add(commands)

@@ -35,7 +35,7 @@ class Collector:
         self.told: dict[str, Told] = {}
 
     def take(self, findings: Sequence[Finding]) -> None:
-        """Note the lines of a slice."""
+        """Note the lines of a batch."""
         for line in findings:
             if line.activity is not Activity.CLOSE:
                 fate = _SILENCED if line.silence else _SENT if line.mode is Mode.ENFORCE else _SHADOW

@@ -52,6 +52,7 @@ class Status(Struct):
     missing: dict[str, int]  # records lost before they were read, as the operator accepted
     sinks: list[SinkStatus]
     account: Totals
+    secrets: int  # of the inventory, as verdicts know it at this event time
 
 
 def _time(seconds: float | None) -> str | None:
@@ -140,6 +141,7 @@ class Condition:
             self._missing(),
             [SinkStatus(s.sink, s.state, s.attempts, s.last_error) for s in self._delivery.states()],
             totals(engine, accounts),
+            len(engine.detector.declarations.holdings),
         )
 
     async def _last_accounts(self) -> dict[str, SinkAccount]:

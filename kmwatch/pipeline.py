@@ -27,13 +27,17 @@ from kmwatch.core.record import Rejected
 from kmwatch.core.state import Memory
 from kmwatch.core.step import Engine, Output
 from kmwatch.ports import (
+    INVENTORY,
     Batch,
     Begun,
     Claim,
     Commit,
     Decode,
+    Entry,
     Fenced,
+    Inventory,
     Move,
+    News,
     Reassigned,
     Record,
     Reject,
@@ -46,7 +50,7 @@ from kmwatch.ports import (
 from kmwatch.store.redact import redacted
 from kmwatch.wire.decode import Reader
 
-SLICE = 500  # records computed between two chances for the event loop: heartbeats, deliveries, HTTP
+SLICE = 200  # records computed between two chances for the event loop: heartbeats, deliveries, HTTP
 _stream = attrgetter("stream")
 _detect = Reader().decode
 _RETRY_SECONDS = 1.0
@@ -63,7 +67,7 @@ class Observer(Protocol):
         """A claim was taken; the engine holds what the store held."""
 
     def stepped(self, out: Output, engine: Engine) -> None:
-        """A slice of a batch was computed."""
+        """A batch was computed."""
 
     def committed(self, engine: Engine) -> None:
         """A batch is durable."""
@@ -129,6 +133,7 @@ class Pipeline:
         bounds: Bounds,
         committed: Callable[[], None],
         notices: Callable[[], list[Finding]] = list,
+        inventory: Inventory | None = None,
     ) -> None:
         """Take the parts.
 
@@ -141,10 +146,12 @@ class Pipeline:
             bounds: of what may wait for delivery before reading pauses.
             committed: called after each commit that put something into the outbox, and when the store works again.
             notices: what the shell has found about itself since it was last asked, to go the way of all findings.
+            inventory: tells what secrets there are.
         """
         self._source, self._store, self._make_engine = source, store, make_engine
         self._router, self._observer = router, observer
         self._bounds, self._committed, self._notices = bounds, committed, notices
+        self._inventory = inventory
         self._stopping = asyncio.Event()
         self._renew = False
         self.active = False
@@ -198,6 +205,8 @@ class Pipeline:
         """Read with one claim; returns whether the input has ended."""
         session = _Session(self._make_engine(), claim)
         session.engine.watermark.expect(streams)
+        if self._inventory is not None:
+            self._inventory.began(session.engine.secrets_told(), begun=INVENTORY in claim.positions)
         self.engine = session.engine
         self._observer.began(session.engine)
         self.active, self._renew = True, False
@@ -229,27 +238,39 @@ class Pipeline:
 
     async def _compute(self, session: _Session, batch: Batch) -> Commit | None:
         """Decode a batch, put it in order, and work on what is due, in slices; returns what to write, if anything."""
-        engine, rejects, routed, reads = session.engine, list[Reject](), list[Routed](), Rows()
-        changed, decode = bool(batch.records), batch.decode or _detect
+        engine, rejects, reads, news = session.engine, list[Reject](), Rows(), self._news(session)
+        decode = batch.decode or _detect
         for start in range(0, len(batch.records), SLICE):
             rejects += self._decode(engine, decode, batch.records[start : start + SLICE])
             await asyncio.sleep(0)
         engine.advance(batch.at_end, batch.elapsed)
-        over, notices = False, self._notices()
+        notices = self._notices()
         if notices:
             engine.tell(notices)
+        out, over = Output(), False
         while not over:
-            out, over = engine.work(SLICE)
-            outputs = [out, engine.flush()] if over and batch.ended else [out]
-            for output in outputs:
-                changed = changed or bool(output.judged or output.findings)
-                routed += [self._router.route(finding) for finding in output.findings]
-                note(reads, output.judged)
-                self._observer.stepped(output, engine)
+            _, over = engine.work(SLICE, out)
             await asyncio.sleep(0)
-        if not changed:
+        if batch.ended:
+            engine.flush(out)
+        routed = [self._router.route(finding) for finding in out.findings]
+        note(reads, out.judged)
+        self._observer.stepped(out, engine)
+        await asyncio.sleep(0)
+        if not (batch.records or news.kept or out.judged or out.findings):
             return None
-        return Commit(session.moves(batch.records), session.memory.changes(), routed, rejects, reads)
+        return Commit(
+            session.moves(batch.records, news.kept), session.memory.changes(), routed, rejects, reads, news.kept
+        )
+
+    def _news(self, session: _Session) -> News:
+        """Take what the inventory tells, at this place in event time."""
+        if self._inventory is None:
+            return News([], [])
+        engine = session.engine
+        news = self._inventory.take(engine.moment(), session.next(INVENTORY), waited_for=engine.parked > 0)
+        engine.stock(INVENTORY, news.records)
+        return news
 
     def _decode(self, engine: Engine, decode: Decode, records: Sequence[Record]) -> list[Reject]:
         """Decode a slice, stream by stream; returns what could not be read."""
@@ -344,11 +365,17 @@ class _Session:
             raise StateError(f"{message}; run the release that wrote it, or restore a backup") from error
         self._positions = dict(claim.positions)
 
-    def moves(self, records: Sequence[Record]) -> list[Move]:
-        """How a batch moves the positions of its streams."""
+    def next(self, stream: str) -> int:
+        """The offset that comes next."""
+        return self._positions.get(stream, 0)
+
+    def moves(self, records: Sequence[Record], entries: Sequence[Entry]) -> list[Move]:
+        """How a batch, with what the inventory told beside it, moves the positions of its streams."""
         nexts: dict[str, int] = {}
         for record in records:
             nexts[record.stream] = record.offset + 1
+        for entry in entries:
+            nexts[entry.stream] = entry.number + 1
         moves = [Move(stream, self._positions.get(stream), offset) for stream, offset in nexts.items()]
         self._positions.update(nexts)
         return moves

@@ -8,11 +8,12 @@ from typing import Protocol
 from msgspec import Struct, field
 
 from kmwatch.core.ledger import Extent, Query, Read, Rows, Use
-from kmwatch.core.model import Finding, Micros
-from kmwatch.core.record import Decoded
+from kmwatch.core.model import Finding, Micros, Secret
+from kmwatch.core.record import Decoded, StockRecord
 from kmwatch.core.state import Row
 
 Decode = Callable[[bytes, Micros | None], Decoded]  # a record's value and stamp -> what it says
+INVENTORY = "inventory/0"  # the stream of the inventory's journal
 READS_KEPT = 1_000_000  # rows of the ledger, unless a store is told otherwise
 
 
@@ -224,6 +225,39 @@ class Reject(Struct, frozen=True):
     value: bytes  # redacted and cut
 
 
+class Entry(Struct, frozen=True):
+    """A record that its source cannot give again, as a store keeps it: a line of the inventory's journal."""
+
+    stream: str
+    number: int  # its offset
+    at: Micros  # its place in event time; 0: before everything
+    base: bool  # with the others of its kind beside it all that was known then, so that older ones may go
+    value: bytes
+
+
+class News(Struct):
+    """What an inventory has to tell, and what is to be kept of it."""
+
+    records: list[StockRecord]
+    kept: list[Entry]
+
+
+class Inventory(Protocol):
+    """Tells of secrets. What it tells gets its place in event time from the pipeline, and is kept by the store."""
+
+    def began(self, told: Mapping[str, Secret], *, begun: bool) -> None:
+        """A claim was taken: this is what the store will know, and whether it was ever told by an inventory."""
+
+    def take(self, moment: Micros | None, number: int, *, waited_for: bool) -> News:
+        """What there is to tell now; asked for with each batch.
+
+        Args:
+            moment: its place in event time; None: there is none yet.
+            number: of the next line.
+            waited_for: somebody waits for what it tells.
+        """
+
+
 class Commit(Struct):
     """Everything one batch changes; it is written whole or not at all."""
 
@@ -232,6 +266,7 @@ class Commit(Struct):
     routed: list[Routed]
     rejects: list[Reject]
     reads: Rows = field(default_factory=dict)  # what it means for the ledger of retrievals
+    entries: list[Entry] = field(default_factory=list)
 
 
 class Claim(Struct):
@@ -337,6 +372,9 @@ class Store(Outbox, Protocol):
     async def prune_reads(self, before: Micros) -> int:
         """Forget the ledger's retrievals from before this event time; returns how many."""
 
+    async def prune_journal(self, before: Micros) -> int:
+        """Forget entries before the last base from before this event time; returns how many."""
+
     def backlog(self) -> int:
         """How many lines wait for the sinks that this instance serves, each counted for each sink.
 
@@ -382,6 +420,12 @@ class History(Protocol):
 
     async def extent(self) -> Extent:
         """How much the ledger holds."""
+
+    def journal(self, since: Micros) -> AsyncIterator[list[bytes]]:
+        """What the inventory told from this event time on, after all that was known then: the last base before it.
+
+        The values of entries, in order, a page at a time.
+        """
 
     async def close(self) -> None:
         """Release it."""

@@ -6,13 +6,14 @@ bytes: what comes out is sorted, by (event_time, event_id) and by (time, metadat
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TextIO
+from typing import BinaryIO, TextIO
 
 from msgspec import json
 
@@ -80,7 +81,7 @@ class Recorder:
         """The store is new: there is nothing yet."""
 
     def stepped(self, out: Output, engine: Engine) -> None:
-        """Keep what a slice made."""
+        """Keep what a batch made."""
         if self.events is not None:
             self.events.put([(j.event.event_time, j.event.event_id, to_json(j)) for j in out.judged])
         if self.alerts is not None:
@@ -211,5 +212,8 @@ def _check_outputs(paths: Sequence[Path]) -> None:
                 raise OSError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def _open(path: Path):  # type: ignore[no-untyped-def]  # noqa: ANN202
-    return nullcontext(sys.stdout.buffer) if str(path) == "-" else path.open("wb")
+def _open(path: Path) -> AbstractContextManager[BinaryIO]:
+    """An output. A new file is for its owner alone: it holds who reads what, as the store does."""
+    if str(path) == "-":
+        return nullcontext(sys.stdout.buffer)
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")

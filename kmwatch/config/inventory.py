@@ -7,7 +7,7 @@ from pathlib import Path
 from kmwatch.config.problems import Level, Problem
 from kmwatch.config.settings import InventoryDatabase, InventorySource
 from kmwatch.config.source import Document, Where
-from kmwatch.core.model import Secret
+from kmwatch.core.model import Micros, Secret
 from kmwatch.inventory.database import Database
 from kmwatch.inventory.files import read_file
 from kmwatch.inventory.rows import InventoryError
@@ -36,21 +36,32 @@ def read_database(given: InventoryDatabase, document: Document, problems: list[P
         return ()
 
 
-def read_again(source: InventorySource) -> tuple[Secret, ...]:
+def read_again(source: InventorySource) -> tuple[tuple[Secret, ...], Micros | None]:
     """Read a configured inventory while the daemon runs: all of it, or nothing of it counts.
+
+    Returns:
+        The secrets, and as of when they are, by this host's clock: of a file when it was written; None: as of now.
 
     Raises:
         InventoryError: it cannot be read, or a row is broken.
     """
     if source.database is not None:
-        return Database(source.database.url.get_secret_value()).read()
+        return Database(source.database.url.get_secret_value()).read(), None
     if source.file is None:
-        return ()  # the settings hold one of the two
+        return (), None  # the settings hold one of the two
+    written = _written(source.file)
     found = read_file(source.file)
     if found.problems:
         line, message = found.problems[0]
         raise InventoryError(f"{source.file}:{line}: {message}")
-    return found.secrets
+    return found.secrets, written
+
+
+def _written(path: Path) -> Micros:
+    try:
+        return path.stat().st_mtime_ns // 1000
+    except OSError as error:
+        raise InventoryError(f"{path} cannot be read ({error.strerror}); check the path and its rights") from error
 
 
 def database_rights(given: InventoryDatabase, file: str) -> list[Problem]:

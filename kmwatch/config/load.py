@@ -12,6 +12,8 @@ from kmwatch.config.identities import load_identities
 from kmwatch.config.inventory import load_inventory, read_again, read_database
 from kmwatch.config.keystone import load_keystone
 from kmwatch.config.lint import lint
+from kmwatch.config.lint_backend import lint_backend
+from kmwatch.config.lint_http import lint_http
 from kmwatch.config.lint_silences import Known, lint_silences
 from kmwatch.config.maps import MapFile, compiled, read_map
 from kmwatch.config.openstack import load_lists
@@ -24,7 +26,7 @@ from kmwatch.config.values import Context
 from kmwatch.core.callermap import CallerMap
 from kmwatch.core.declaration import Declarations
 from kmwatch.core.directory import Identities
-from kmwatch.core.model import Secret
+from kmwatch.core.model import Micros, Secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,20 +62,24 @@ def load(path: Path, environ: Mapping[str, str], *, today: date | None = None) -
     return Loaded(settings, Declarations(caller_map, identities, inventory), problems, loading.file, identities)
 
 
-def refreshed(loaded: Loaded) -> Loaded:
+def refreshed(loaded: Loaded) -> tuple[Loaded, Micros | None]:
     """The same configuration with its inventory read again; the same object where nothing of it has changed.
 
     The caller map and all else stay as they were loaded, whatever has become of their files.
+
+    Returns:
+        The configuration, and as of when its inventory is, by this host's clock; None: as of now.
 
     Raises:
         InventoryError: the inventory cannot be read, or a part of it is broken.
     """
     source = loaded.settings.inventory
     if source is None:
-        return loaded
-    declarations = Declarations(compiled(loaded.map), loaded.identities, read_again(source))
+        return loaded, None
+    secrets, written = read_again(source)
+    declarations = Declarations(compiled(loaded.map), loaded.identities, secrets)
     same = declarations.digest == loaded.declarations.digest
-    return loaded if same else replace(loaded, declarations=declarations)
+    return (loaded if same else replace(loaded, declarations=declarations)), written
 
 
 class _Loading:
@@ -103,6 +109,8 @@ class _Loading:
             secrets = None if inventory is None else {secret.id for secret in inventory}
             known = Known(file.named("callers"), users, secrets)
             self.problems += lint_silences(settings, document, known, self._today)
+            self.problems += lint_http(settings.http, document)
+            self.problems += lint_backend(settings, document)
         failed = any(problem.level is Level.ERROR for problem in self.problems)
         caller_map = CallerMap() if failed else compiled(file)
         return settings, caller_map, identities or Identities(), inventory or ()

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, SecretStr, model_validator
 from kmwatch.config.backend_log import BackendLog
 from kmwatch.config.base import Model
 from kmwatch.config.callers import Name
+from kmwatch.config.listening import LISTEN
 from kmwatch.config.problems import listed
 from kmwatch.config.rules import COUNTING_RULES, RuleName
 from kmwatch.config.silences import Silence, unique_silences
@@ -28,7 +29,7 @@ from kmwatch.config.values import (
     SeverityName,
     Text,
 )
-from kmwatch.core.model import HOUR
+from kmwatch.core.model import HOUR, Micros
 from kmwatch.ports import READS_KEPT
 
 Expectation = Literal["required", "expected", "absent"]
@@ -100,6 +101,15 @@ class InventorySource(Model):
     """The Key Manager's own database, read only."""
     refresh: Duration | None = None
     """How often the daemon reads it again; without, on SIGHUP only."""
+    park: DurationOrNone | None = None
+    """For how long reads of secrets that it does not know yet wait for it; without, twice `refresh`. 0: they do not."""
+
+    @property
+    def patience(self) -> Micros:
+        """How long reads wait for it: what is never read again is not waited for."""
+        if self.refresh is None:
+            return 0
+        return 2 * self.refresh if self.park is None else self.park
 
     @model_validator(mode="after")
     def _one(self) -> InventorySource:
@@ -173,7 +183,7 @@ class Network(Model):
 class Http(Model):
     """The endpoint for metrics, health and status."""
 
-    listen: HostPort = "127.0.0.1:9464"
+    listen: HostPort = LISTEN
     """host:port."""
     token: Annotated[Credential, AfterValidator(_long_enough)] | None = None
     """What callers must send as a bearer token, for all but /healthz and the yes or no of /readyz."""
@@ -224,6 +234,8 @@ class Limits(Model):
     """Findings that wait for a sink, before reading pauses."""
     outbox_bytes: Annotated[int, Field(ge=1_000_000, le=1_000_000_000_000)] = 1_000_000_000
     """Octets of findings that wait for a sink, before reading pauses."""
+    parked: Annotated[int, Field(ge=100, le=1_000_000)] = 10_000
+    """Reads of secrets that the inventory does not know yet, and that wait for it; beyond it the oldest is judged."""
 
 
 class Ledger(Model):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kmwatch.core.mask import MASK, agree, agree_on_who, is_masked_copy
 from kmwatch.core.model import Failure, Outcome
 from kmwatch.core.record import AuditRecord, Slot
 
@@ -26,7 +27,8 @@ def best_of(records: list[AuditRecord]) -> tuple[AuditRecord, list[str]]:
     best, slots, clashes = records[0], records[0].slot, set[str]()
     for other in records[1:]:
         if other.slot & slots:
-            clashes.add("conflicting_duplicate")
+            if not any(is_masked_copy(known, other) for known in records if known is not other):
+                clashes.add("conflicting_duplicate")
         elif not _agree(best, other):
             clashes.add("phases_disagree")
         slots |= other.slot
@@ -55,14 +57,14 @@ def outcome_for(status: int | None) -> tuple[Outcome, Failure | None]:
     return Outcome.FAILURE, _FAILURES.get(status, failure)
 
 
-def _preference(record: AuditRecord) -> tuple[int, bool, str]:
+def _preference(record: AuditRecord) -> tuple[int, bool, bool, str]:
     """Of contradicting copies one that tells of success counts: a forged refusal must not hide a read."""
-    return -record.slot, outcome_of(record)[1] is not _SUCCESS, repr(record)
+    return -record.slot, outcome_of(record)[1] is not _SUCCESS, MASK in record.path_raw, repr(record)
 
 
 def _agree(response: AuditRecord, request: AuditRecord) -> bool:
     return (
-        response.path_raw == request.path_raw
-        and response.initiator == request.initiator
+        (response.path_raw == request.path_raw or agree(response.path_raw, request.path_raw))
+        and (response.initiator == request.initiator or agree_on_who(response.initiator, request.initiator))
         and response.action == request.action
     )

@@ -7,6 +7,7 @@ it costs one row a commit.
 
 from __future__ import annotations
 
+from binascii import unhexlify
 from hashlib import blake2b
 
 GENERATION = 131_072
@@ -32,6 +33,14 @@ class ClosedKeys:
         self.fresh += _EVERYTHING if slots < 0 else slots.to_bytes(1)
         self._put(digest, slots)
 
+    def complete(self, digest: bytes) -> None:
+        """Remember a request of which everything was seen."""
+        self.fresh += digest + _EVERYTHING
+        young = self._young
+        young[digest] = -1
+        if len(young) >= self._generation:
+            self._turn()
+
     def slots(self, digest: bytes) -> int:
         """The slots seen of a closed request: 0 if it is not known, all bits if it was complete."""
         return self._young.get(digest, 0) or self._old.get(digest, 0)
@@ -47,14 +56,17 @@ class ClosedKeys:
         young = self._young
         young[digest] = slots if slots < 0 else young.get(digest, 0) | slots
         if len(young) >= self._generation:
-            self._old, self._young, self.turned = young, {}, True
+            self._turn()
+
+    def _turn(self) -> None:
+        self._old, self._young, self.turned = self._young, {}, True
 
 
 def digest_of(key: str) -> bytes:
     """16 bytes for a join key: the UUID's own of a request id as oslo.middleware makes it, else a hash."""
-    if len(key) == _REQUEST_ID and key.startswith("req-"):
+    if len(key) == _REQUEST_ID and key[:4] == "req-":
         try:
-            digest = bytes.fromhex(key[4:].replace("-", ""))
+            digest = unhexlify(key[4:].replace("-", ""))
         except ValueError:
             digest = b""
         if len(digest) == _DIGEST:

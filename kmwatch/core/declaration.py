@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Iterable
+from copy import copy
 from hashlib import blake2b
 
 import msgspec
@@ -12,6 +13,7 @@ from kmwatch.core.cache import Cache
 from kmwatch.core.callermap import CallerMap
 from kmwatch.core.clause import Candidate, Clause, compile_caller, compile_clauses, index_clauses, shifts_of
 from kmwatch.core.directory import Directory, Identities
+from kmwatch.core.holdings import Holdings
 from kmwatch.core.model import MINUTE, Initiator, Match, Micros, Mode, Secret
 from kmwatch.core.selector import GroupTest, Truth
 from kmwatch.core.subject import Subject
@@ -24,7 +26,10 @@ _COMPARED = 128  # secret groups, and clauses of each, looked at for a stranger
 
 
 class Declarations:
-    """The caller map, who is who, and the inventory. All it remembers are results of pure functions."""
+    """The caller map, who is who, and the inventory. All else it remembers are results of pure functions.
+
+    Map and identities never change. The inventory does, where an engine has one of its own (`apart`, `learn`, `lose`).
+    """
 
     def __init__(self, caller_map: CallerMap, identities: Identities, inventory: Iterable[Secret]) -> None:
         """Compile a map whose references are valid (kmwatch.config checks them).
@@ -34,34 +39,55 @@ class Declarations:
             ValueError: a network is no CIDR, or a time zone is unknown.
         """
         self.behind = caller_map.behind
-        self._secrets = {secret.id: secret for secret in inventory}
+        self.holdings = Holdings(inventory)
         self.caller_map = caller_map
-        self.digest = _digest(caller_map, identities, self._secrets)
+        self.digest = _digest(caller_map, identities, self.holdings)
         self.directory = Directory(identities)
-        self._members = _members(self._secrets.values())
         self._decoys = {decoy.id: decoy.label for decoy in caller_map.decoys}
         self._callers = tuple(compile_caller(entry, self.directory) for entry in caller_map.callers)
         self.clauses = compile_clauses(caller_map, self._callers, self.directory)
         self.by_group = _by_group(self.clauses)
         self._by_user, self._open = index_clauses(self.clauses)
-        self._creators = frozenset(secret.creator_id for secret in self._secrets.values() if secret.creator_id)
         self._legacy = frozenset(entry.id for entry in caller_map.allow if entry.legacy)
         self._wildcards = _wildcards(caller_map)
         self._modes = {entry.id: entry.mode for entry in caller_map.allow if entry.mode is not Mode.ENFORCE}
         self._tags = {entry.name: frozenset(entry.tags) for entry in caller_map.callers if entry.tags}
-        self._expiring = sorted((s.expires, s.id) for s in self._secrets.values() if s.expires is not None)
-        self._newest = _newest(self._secrets.values())
         self._expiries = sorted({c.entry.expires for c in self.clauses if c.entry.expires is not None})
         self._shifts = shifts_of(self.clauses)
-        self._subjects: Cache[tuple[str, str | None], Subject] = Cache(_SUBJECTS)
+        self.timed = bool(self._expiries or self._shifts)  # whether any verdict depends on the time
         self._candidates: Cache[Initiator, tuple[Candidate, ...]] = Cache(_INITIATORS)
-        self._declared: Cache[Initiator, tuple[str, ...]] = Cache(_INITIATORS)
         self._on_shift: Cache[int, tuple[bool, ...]] = Cache(_MINUTES)
+        self._know_nothing()
+
+    def _know_nothing(self) -> None:
+        """Forget every answer that the inventory has a part in."""
+        self._subjects: Cache[tuple[str, str | None], Subject] = Cache(_SUBJECTS)
+        self._declared: Cache[Initiator, tuple[str, ...]] = Cache(_INITIATORS)
         self.matches: Cache[tuple[object, ...], Match] = Cache(_MATCHES)
+
+    def apart(self) -> Declarations:
+        """The same declarations with an inventory of their own, which changes without a change here."""
+        own = copy(self)
+        own.holdings = self.holdings.apart()
+        own._know_nothing()  # noqa: SLF001  (of the same class)
+        return own
+
+    def learn(self, secrets: Iterable[Secret], gone: Iterable[str] = ()) -> None:
+        """Take what a reading of the inventory found new, changed or gone; the digest stays that of the start."""
+        for secret_id in gone:
+            self.holdings.lose(secret_id)
+        for secret in secrets:
+            self.holdings.put(secret)
+        self._know_nothing()
+
+    def restored(self) -> None:
+        """Rows of the inventory were taken back."""
+        self.holdings.restored()
+        self._know_nothing()
 
     def secret(self, secret_id: str) -> Secret | None:
         """The secret as the inventory knows it."""
-        return self._secrets.get(secret_id)
+        return self.holdings.get(secret_id)
 
     def groups(self) -> tuple[GroupTest, ...]:
         """The secret groups that entries name, each once."""
@@ -98,23 +124,15 @@ class Declarations:
 
     def secrets(self) -> Iterable[Secret]:
         """All secrets of the inventory."""
-        return self._secrets.values()
+        return self.holdings
 
     def expiring(self, since: Micros, until: Micros) -> Iterable[Secret]:
         """The secrets that are not deleted and expire within [since, until), in order."""
-        low = bisect_left(self._expiring, (since, ""))
-        for expires, secret_id in self._expiring[low:]:
-            if expires >= until:
-                return
-            if not self._secrets[secret_id].deleted:
-                yield self._secrets[secret_id]
+        return self.holdings.expiring(since, until)
 
     def has_newer(self, secret_id: str) -> bool:
         """Whether the inventory knows a live secret of the same project, name and type that was made later."""
-        secret = self._secrets.get(secret_id)
-        if secret is None or secret.created is None or secret.name is None:
-            return False
-        return self._newest.get((secret.project_id, secret.name, secret.type), 0) > secret.created
+        return self.holdings.has_newer(secret_id)
 
     def is_declared(self, initiator: Initiator) -> bool:
         """Whether the map knows the initiator as a caller at all, wherever it comes from."""
@@ -135,7 +153,7 @@ class Declarations:
         return fitting[0] if fitting else None
 
     def _fitting(self, who: Initiator) -> Iterable[str]:
-        created = who.user_id is not None and who.user_id in self._creators
+        created = who.user_id is not None and self.holdings.has_created(who.user_id)
         for creator in (False, True) if created else (False,):
             for caller in self._callers:
                 if caller.entry.creator is creator and caller.identity(who, self.directory) is True:
@@ -155,8 +173,9 @@ class Declarations:
         if target_type == "secret":
             return Subject(target_type, None if target_id is None else ((target_id, self.secret(target_id)),))
         if target_type == "container":
-            members = self._members.get(target_id or "")
-            return Subject(target_type, members)
+            members = self.holdings.members(target_id or "")
+            known = None if members is None else tuple((one, self.secret(one)) for one in members)
+            return Subject(target_type, known)
         return Subject(target_type, ())
 
     def candidates(self, initiator: Initiator) -> tuple[Candidate, ...]:
@@ -198,16 +217,6 @@ def _wildcards(caller_map: CallerMap) -> frozenset[str]:
     return frozenset(e.id for e in caller_map.allow if e.groups is None or not named.issuperset(e.groups))
 
 
-def _newest(secrets: Iterable[Secret]) -> dict[tuple[str | None, str | None, str | None], Micros]:
-    """When the newest live secret of each project, name and type was made."""
-    found: dict[tuple[str | None, str | None, str | None], Micros] = {}
-    for secret in secrets:
-        if secret.created is not None and secret.name is not None and not secret.deleted:
-            key = secret.project_id, secret.name, secret.type
-            found[key] = max(found.get(key, 0), secret.created)
-    return found
-
-
 def _by_group(clauses: Iterable[Clause]) -> tuple[tuple[GroupTest, tuple[Clause, ...]], ...]:
     """The first secret groups, each with its first clauses: what a stranger's request is compared with."""
     found: dict[int, list[Clause]] = {}
@@ -230,18 +239,10 @@ def _identity(initiator: Initiator) -> Initiator:
     return Initiator(i.user_id, i.user_name, i.project_id, i.project_name, i.roles)
 
 
-def _members(secrets: Iterable[Secret]) -> dict[str, tuple[tuple[str, Secret | None], ...]]:
-    found: dict[str, list[tuple[str, Secret | None]]] = {}
-    for secret in secrets:
-        for container in secret.containers:
-            found.setdefault(container, []).append((secret.id, secret))
-    return {container: tuple(members) for container, members in found.items()}
-
-
-def _digest(caller_map: CallerMap, identities: Identities, secrets: dict[str, Secret]) -> str:
+def _digest(caller_map: CallerMap, identities: Identities, secrets: Iterable[Secret]) -> str:
     """BLAKE2b over the canonical content; the order of the map counts, that of the two snapshots does not."""
     users = sorted(identities.users, key=lambda user: user.id)
     projects = sorted(identities.projects, key=lambda project: project.id)
-    inventory = [secrets[secret_id] for secret_id in sorted(secrets)]
+    inventory = sorted(secrets, key=lambda secret: secret.id)
     content = msgspec.json.encode([caller_map, users, projects, inventory], order="deterministic")
     return blake2b(content, digest_size=16).hexdigest()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
 
 from msgspec import Struct
 
@@ -12,12 +12,25 @@ from kmwatch.core.backend.ledger import Verdict
 from kmwatch.core.declaration import Declarations
 from kmwatch.core.keyed import Keyed
 from kmwatch.core.match import match as hold
-from kmwatch.core.model import MINUTE, AddressSource, AuditEvent, Finding, Kind, Match, Micros, Mode, Outcome
+from kmwatch.core.model import MINUTE, AddressSource, AuditEvent, Finding, Kind, Match, Micros, Mode, Outcome, Reason
 from kmwatch.core.pulse import Pulse
 from kmwatch.core.rate import Rates
 from kmwatch.core.rollup import RollUp, time_of
 from kmwatch.core.rules.backed import BackendCase, BackendRule
-from kmwatch.core.rules.base import Case, Flagged, Hit, Rule, Settings, Sharer, Targeted, Watcher, Withholder
+from kmwatch.core.rules.base import (
+    Case,
+    Flagged,
+    Forgiving,
+    Hit,
+    Recorder,
+    Rule,
+    Settings,
+    Sharer,
+    Sharing,
+    Targeted,
+    Watcher,
+    Withholder,
+)
 from kmwatch.core.rules.catalogue import Surroundings, build
 from kmwatch.core.rules.hosted import HostCase, HostRule
 from kmwatch.core.rules.incident import Incident
@@ -42,14 +55,34 @@ class Judged(Struct, frozen=True, gc=False):
     again: bool = False  # it had been judged before: evidence came late
 
 
+class _Run(NamedTuple):
+    """A rule that runs, with its roll-up, and what it says of itself: asking costs too much for each class."""
+
+    pair: tuple[Rule, RollUp]
+    flags: frozenset[str] | None
+    targeted: bool
+    forgiving: bool
+
+    def applies(self, of: EventClass) -> bool:
+        """Whether a class of events concerns it."""
+        flags = self.flags
+        return (flags is None or not flags.isdisjoint(of.flags)) and self.pair[0].applies(
+            of.kind, of.outcome, of.failure
+        )
+
+
 class Concern:
     """What there is to do with a class of events."""
 
-    __slots__ = ("anywhere", "counter", "judged", "matched", "rules")
+    __slots__ = ("anywhere", "counter", "explained", "judged", "matched", "recorders", "rules")
 
-    def __init__(self, rules: list[tuple[Rule, RollUp]], counter: Counter, *, matched: bool, judged: bool) -> None:
-        self.rules = rules  # whom it concerns
-        self.anywhere = [pair for pair in rules if not isinstance(pair[0], Targeted)]  # whatever its target
+    def __init__(
+        self, rules: list[_Run], recorders: list[Recorder], counter: Counter, *, matched: bool, judged: bool
+    ) -> None:
+        self.rules = [run.pair for run in rules]  # whom it concerns
+        self.anywhere = [run.pair for run in rules if not run.targeted]  # whatever its target
+        self.explained = [run.pair for run in rules if not (run.targeted or run.forgiving)]  # if that is what it is
+        self.recorders = recorders
         self.counter = counter
         self.matched = matched  # whether it is held against the caller map
         self.judged = judged  # whether that match is the event's verdict
@@ -74,17 +107,28 @@ class Detector:
         self._account = account
         self._proxy_expected = proxy_expected
         self._rates = Rates(limit)
+        self.elsewhere: Callable[[], Iterable[Keyed[Any]]] = tuple  # memory that others keep and write, for KMW-046
         self._rules = [
             (rule, RollUp(rule.meta, chosen, declarations, limit))
             for rule, chosen in build(settings, limit, declarations, given)
         ]
-        self._flags = [rule.flags if isinstance(rule, Flagged) else None for rule, _ in self._rules]
+        shared = [one for rule, _ in self._rules if isinstance(rule, Sharing) for one in rule.shared]
+        self._recorders: list[Recorder] = list({id(one): one for one in shared}.values())
+        self._runs = [
+            _Run(
+                (rule, rollup),
+                rule.flags if isinstance(rule, Flagged) else None,
+                isinstance(rule, Targeted),
+                isinstance(rule, Forgiving),
+            )
+            for rule, rollup in self._rules
+        ]
         self._targets = {target for rule, _ in self._rules if isinstance(rule, Targeted) for target in rule.targets}
         self._silences = silences
         self._incidents = next(((rule, rollup) for rule, rollup in self._rules if isinstance(rule, Incident)), None)
         for rule, _ in self._rules:
             if isinstance(rule, MemoryCrowded):
-                rule.watched = self._memories
+                rule.watched = lambda: (*self._memories(), *self.elsewhere())
         self._watchers = [(rule, rollup) for rule, rollup in self._rules if isinstance(rule, Watcher)]
         self._traffic = Traffic()
         for rule, _ in self._rules:
@@ -94,6 +138,7 @@ class Detector:
         self._backend_rules = [(rule, rollup) for rule, rollup in self._rules if isinstance(rule, BackendRule)]
         self._concerns: dict[tuple[object, ...], Concern] = {}  # by class
         self._next_deadline: Micros | None = None
+        self.beside: list[Keyed[Any]] = []  # memory of the engine that is bounded, watched and written like rules'
 
     def observe(
         self, event: AuditEvent, before: AuditEvent | None = None, *, again: bool = False
@@ -120,9 +165,12 @@ class Detector:
             self._tell_again(Case(event, match, self._declarations, before if again else None), before, findings)
         else:
             concern.counter.count += 1
-            rules = concern.rules if event.target.id in self._targets else concern.anywhere
-            if rules:
-                self._show(Case(event, match, self._declarations), rules, findings)
+            if event.target.id in self._targets:
+                rules = concern.rules
+            else:
+                rules = concern.explained if match is not None and match.explained else concern.anywhere
+            if rules or concern.recorders:
+                self._show(Case(event, match, self._declarations), rules, concern.recorders, findings)
         if findings:
             self.note(findings)
         return Judged(event, match if concern.judged else None, again), findings
@@ -134,7 +182,7 @@ class Detector:
         case = self._early_case(event)
         rules = [] if case is None else [pair for pair in self._rules_for(event) if pair[0].meta.early]
         if case is not None and rules:
-            self._show(case, rules, findings)
+            self._show(case, rules, self._concerned(event).recorders, findings)
         if findings:
             self.note(findings)
         return findings
@@ -148,7 +196,8 @@ class Detector:
         shown = self._shown(before, case)
         concerned = {id(pair[0]) for event in (before, case.event) for pair in self._rules_for(event)}
         rules = [pair for pair in self._rules if id(pair[0]) in concerned]
-        self._show(case, [pair for pair in rules if pair[0].meta.id not in shown], findings)
+        unseen = [pair for pair in rules if pair[0].meta.id not in shown]
+        self._show(case, unseen, self._concerned(case.event).recorders, findings)
         self._amend(case, rules, findings)
 
     def _early_case(self, event: AuditEvent) -> Case | None:
@@ -177,8 +226,12 @@ class Detector:
             findings += rollup.amend(case.citation)
             self._mind(rollup)
 
-    def _show(self, case: Case, rules: list[tuple[Rule, RollUp]], findings: list[Finding]) -> None:
-        """Show a case to the rules it concerns, and gather what they say."""
+    def _show(
+        self, case: Case, rules: list[tuple[Rule, RollUp]], recorders: list[Recorder], findings: list[Finding]
+    ) -> None:
+        """Have a case remembered, show it to the rules it concerns, and gather what they say."""
+        for recorder in recorders:
+            recorder.note(case)
         for rule, rollup in rules:
             for hit in rule.observe(case):
                 self._take(hit, rollup, findings)
@@ -315,6 +368,7 @@ class Detector:
             if not isinstance(rule, MemoryCrowded):
                 yield from rule.states()
             yield rollup.episodes
+        yield from self.beside
 
     def restored(self) -> None:
         """Find derived state again after `states` were restored."""
@@ -323,6 +377,19 @@ class Detector:
             rollup.index()
             self._mind(rollup)
 
+    def lacks_secret(self, event: AuditEvent) -> bool:
+        """Whether nothing but a secret that the inventory does not know keeps a read from being judged.
+
+        A decoy is told of at once, whatever else is known of it.
+        """
+        target = event.target.id
+        if event.kind != Kind.RETRIEVAL or event.outcome != Outcome.SUCCESS or target is None:
+            return False
+        if self._declarations.secret(target) is not None or target in self._targets:
+            return False
+        found = self._match(event)
+        return found.explained is None and found.reason == Reason.SECRET_UNKNOWN
+
     def _match(self, event: AuditEvent) -> Match:
         kind = event.kind
         found = hold(self._declarations, event, kind, address_expected_from_proxy=self._proxy_expected)
@@ -330,17 +397,14 @@ class Detector:
             return self._rates.hold(found, event)
         return found
 
-    def _applies(self, number: int, of: EventClass) -> bool:
-        flags, (rule, _) = self._flags[number], self._rules[number]
-        return (flags is None or not flags.isdisjoint(of.flags)) and rule.applies(of.kind, of.outcome, of.failure)
-
     def _concern(self, event: AuditEvent) -> Concern:
         """Work out, once for each class of events, what there is to do with it."""
         of = class_of(event)
-        rules = [pair for number, pair in enumerate(self._rules) if self._applies(number, of)]
+        rules = [run for run in self._runs if run.applies(of)]
         matched = of.outcome is Outcome.SUCCESS and of.kind in _MATCHED
         counter = self._traffic.counter(of, event.event_time)
-        concern = Concern(rules, counter, matched=matched, judged=matched and of.kind is Kind.RETRIEVAL)
+        recorders = [one for one in self._recorders if one.applies(of.kind, of.outcome, of.failure)]
+        concern = Concern(rules, recorders, counter, matched=matched, judged=matched and of.kind is Kind.RETRIEVAL)
         if len(self._concerns) >= _MOST_CLASSES:
             self._concerns.clear()
         self._concerns[of] = concern

@@ -22,7 +22,7 @@ from typing import TypeVar
 from msgspec import Struct
 
 from kmwatch.core.closed import ClosedKeys, digest_of
-from kmwatch.core.event import audit_event, event_of_lines
+from kmwatch.core.event import audit_event, event_of_lines, pair_event
 from kmwatch.core.expected import AUDITED, Expected
 from kmwatch.core.finder import Finder
 from kmwatch.core.lines import WIDE, Line, Lines
@@ -35,6 +35,7 @@ _MOST_NOTES = 16  # records kept of one request in all
 _LINGER: Micros = 10 * MINUTE  # what comes later than settle, and by less than this, still finds its request
 _NEVER: Micros = 2**62
 _NOTE = Slot.SERVICE_NOTE
+_RESPONSE = Slot.CADF_RESPONSE
 _ANSWERS = Slot.CADF_RESPONSE | Slot.SERVICE_END
 
 K = TypeVar("K")
@@ -85,6 +86,7 @@ class Join:
         self.lines, self.skews = self.finder.kinds, self.finder.skews
         self.next: Micros = _NEVER  # nothing is due before this
         self._expected = expected
+        self._only_audited = expected.slots == AUDITED
         self.limit = limit
         self.settle = expected.settle
         self._tries: list[tuple[Micros, str]] = []  # a heap
@@ -104,10 +106,14 @@ class Join:
         """
         if not key:
             return self._line(record, stream, now)
-        request = self.open.get(key) or self.lingering.get(key)
+        request = self.open.get(key)
         if request is None:
-            return self._first(key, record, stream, now, ready)
+            request = self.lingering.get(key)
+            if request is None:
+                return self._first(key, record, stream, now, ready)
         slot, slots = record.slot, request.slots
+        if slots + slot == AUDITED and self._only_audited and not request.others and request.told == Told.NOT:
+            return self._pair(key, request, record, stream, now, ready)
         if slot & slots and _is_copy(record, request, slot):
             return _DUPLICATE
         request.others += (record,)
@@ -199,6 +205,20 @@ class Join:
         if slot & _ANSWERS:
             self._answered(key, request, now)
         return _WAITING
+
+    def _pair(
+        self, key: str, request: OpenRequest, record: Sighting, stream: str, now: Micros, ready: Callable[[Ready], None]
+    ) -> Joined:
+        """The other half of a request, where nothing else is expected: by far the most common case."""
+        del self.open[key]
+        self.closed.complete(request.digest)
+        first, late = request.first, request.late or now > record.observed_time
+        halves = (first, record) if record.slot == _RESPONSE else (record, first)
+        event = pair_event(*halves, now, late=late)  # type: ignore[arg-type]  # the slots say what they are
+        if self.heard is not None:
+            self.heard(event, halves)
+        ready(Ready(event, (request.first_stream, stream)))
+        return _COMPLETE
 
     def _changed(
         self, key: str, request: OpenRequest, slot: int, stream: str, now: Micros, ready: Callable[[Ready], None]

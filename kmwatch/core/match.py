@@ -121,12 +121,11 @@ def match(
         first one, whose `rate` the caller of this function must then hold against its window, and those of
         `others`. The result depends on nothing but the arguments.
     """
-    i, target = event.initiator, event.target
+    target = event.target
     kind = event.kind if action is None else action
     unseen = address_expected_from_proxy and _unseen(event)
-    period = declarations.period(event.event_time)
-    who = (i.user_id, i.user_name, i.project_id, i.project_name, i.roles)
-    key = (who, i.address, i.agent, target.type, target.id, kind, unseen, period)
+    period = declarations.period(event.event_time) if declarations.timed else None
+    key = (event.initiator, target.type, target.id, kind, unseen, period)
     found = declarations.matches.get(key)
     if found is not None:
         return found

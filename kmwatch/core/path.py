@@ -13,6 +13,10 @@ import re
 from urllib.parse import unquote
 
 _AUTHORITY = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://[^/?#]*")
+_BROKEN = re.compile(r"%(?![0-9A-Fa-f]{2})").search
+_ESCAPE = re.compile(r"%(%|[^%]%|[^%]{0,2})", re.DOTALL)
+_HEX = re.compile(r"[0-9A-Fa-f]{2}").fullmatch
+_DIGITS = 2
 # The table a bare Python ships, never this machine's /etc/mime.types: the same input must give the same output.
 # Suffixes such as .tgz stand for two extensions; Pecan strips them as one.
 _TYPES = mimetypes.MimeTypes(filenames=())
@@ -31,10 +35,27 @@ def server_path(raw: str) -> str:
     if cut >= 0:
         path = path[:cut]
     if "%" in path:
-        path = unquote(path, errors="replace")
+        path = unquote(_as_read(path) if _BROKEN(path) else path, errors="replace")
     if "//" in path or "/." in path:
         path = _resolve(path)
     return path
+
+
+def _as_read(path: str) -> str:
+    """Escapes that are none, as uWSGI reads them (core/utils.c, http_url_decode).
+
+    A `%` right after the beginning of an escape stands for itself, wrong digits make a zero byte, and one that is cut
+    short at the end is dropped: `/payload%` and `/payload%7` are `/payload`. Apache and nginx refuse such paths.
+    """
+    return _ESCAPE.sub(lambda found: _read_escape(found[1]), path)
+
+
+def _read_escape(digits: str) -> str:
+    if digits.endswith("%"):
+        return "%25"
+    if len(digits) < _DIGITS:
+        return ""
+    return f"%{digits}" if _HEX(digits) else "%00"
 
 
 def _resolve(path: str) -> str:

@@ -26,6 +26,8 @@ class Rates:
             event: the read; events come in the order of their time.
         """
         first = self._hold(match, event)
+        if not match.others:
+            return first
         others = [self._hold(other, event) for other in match.others]
         return first if first.explained else next((held for held in others if held.explained), first)
 
@@ -40,13 +42,14 @@ class Rates:
         secret, at = event.target.id or event.path, event.event_time
         newest = next(reversed(reads.values()), at)
         if at >= newest:
+            newest = at
             reads.pop(secret, None)
             reads[secret] = at
         elif at <= newest - rate.window:  # of another time: a host's clock is wrong, and this rate cannot tell
             return replace(match, rate=None)  # so the read counts as one without a rate does (KMW-005)
         elif reads.get(secret, 0) < at:  # late: the window ends at the newest read
             reads = dict(sorted({**reads, secret: at}.items(), key=lambda read: (read[1], read[0])))
-        since = max(at, newest) - rate.window
+        since = newest - rate.window
         while len(reads) > rate.limit + 1 or next(iter(reads.values())) <= since:
             del reads[next(iter(reads))]
         self.state.put(key, reads)

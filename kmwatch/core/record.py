@@ -6,7 +6,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from kmwatch.core.model import Initiator, Micros, Word
+from kmwatch.core.model import Initiator, Micros, Secret, Word
 
 
 class Slot:
@@ -23,6 +23,7 @@ class Slot:
     PROXY: Final = 32
     HOST: Final = 64  # what stands behind the API tells of no request, and so never joins one
     BACKEND: Final = 128
+    STOCK: Final = 256  # no witness, but what the inventory is known to hold from then on
 
 
 BEHIND: Final = Slot.HOST  # slots from here on are of logs behind the API
@@ -204,6 +205,21 @@ class BackendRecord(Struct, frozen=True, gc=False, array_like=True, tag="backend
     mount: str | None = None  # of a store, with its slash
     path: str | None = None  # where in the store, or which key
     flags: tuple[str, ...] = ()
+    blind: bool = False  # of a log that has no record of payloads read: that it shows none says nothing
+    control: bool = False  # of a store: about who may do what there, and not about what it keeps
+
+
+class StockRecord(Struct, frozen=True, gc=False, array_like=True, tag="stock"):
+    """A line of the inventory's journal: what a reading found that the one before it did not (docs/adr/0013)."""
+
+    slot: int  # STOCK
+    key: str  # its number in the journal: lines of one time have an order
+    observed_time: Micros  # from when on it counts; of the base: always
+    secrets: tuple[Secret, ...] = ()  # new, or not as they were
+    gone: tuple[str, ...] = ()
+    read: Micros | None = None  # ends a reading: all that was there at this time has been told
+    base: bool = False  # a part of what was known before everything else
+    flags: tuple[str, ...] = ()
 
 
 class Ignored(Word):
@@ -240,5 +256,7 @@ class Rejected(Struct, frozen=True, gc=False):
 
 
 Sighting = AuditRecord | ServiceRecord | AccessRecord  # one witness's word on one request
-Witnessed = Sighting | HostRecord | BackendRecord  # and what the logs behind the API tell
+Witnessed = (
+    Sighting | HostRecord | BackendRecord | StockRecord
+)  # and what the logs behind the API, and inventories, tell
 Decoded = Witnessed | Ignored | Rejected

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from kmwatch.core.mask import MASK
 from kmwatch.core.model import AuditEvent, Micros
 from kmwatch.core.path import server_path
 from kmwatch.core.record import AccessRecord, AuditRecord, ServiceRecord, Sighting, Slot
@@ -76,7 +77,9 @@ def place_of_request(request: OpenRequest) -> str:
             path = path or record.path_raw
         elif isinstance(record, AuditRecord):
             method = method or record.action.partition("/")[0]
-            path, status = record.path_raw, record.status or status
+            status = record.status or status
+            if path is None or MASK not in record.path_raw:
+                path = record.path_raw
     return "" if path is None else _place(method, status, server_path(path))
 
 

@@ -10,6 +10,7 @@ from enum import Enum
 
 from msgspec import Struct
 
+from kmwatch.core.mask import MASK
 from kmwatch.core.model import Kind
 from kmwatch.core.path import elements, server_path
 
@@ -101,6 +102,7 @@ def route(raw: str, *, served: bool) -> Route:
     name, rest = parts[1], parts[2:]
     if name in _COLLECTIONS:
         return _member(path, addressed, name, rest)
+    name = name.removesuffix(MASK)
     if name in _ADMIN:
         kinds = (_K.OTHER, _K.ADMINISTRATION, _K.ADMINISTRATION)
         return _found(path, addressed, _ADMIN[name], rest[0] if rest else None, kinds)

@@ -51,6 +51,10 @@ class Sequence:
             and at - first[0].citation.event_time < self._span
         )
 
+    def is_open(self, key: str) -> bool:
+        """Whether anything of the first kind was noted, so that `follow` may have something to say."""
+        return self.state.get(key) is not None
+
     def follow(self, key: str, item: str, citation: Citation) -> tuple[Citation, ...]:
         """Note one of the second kind.
 

@@ -40,17 +40,25 @@ class Series:
         self._days = max(span // DAY, 1)
 
     def add(self, key: str, at: Micros) -> Score:
-        """Count one, and hold its hour against the days before; late ones count for their day if they can."""
+        """Count one, and hold its hour against the days before."""
+        return self._score(self.count(key, at), at // DAY)
+
+    def count(self, key: str, at: Micros) -> Days:
+        """Count one; late ones count for their day if they can."""
         days, hour, day = self.state.get(key) or Days(), at // HOUR, at // DAY
         if hour > days.hour:
             days.hour, days.count = hour, 0
         if hour == days.hour:
             days.count += 1
-            days.busiest[day] = max(days.busiest.get(day, 0), days.count)
-            while len(days.busiest) > self._days + 1 or min(days.busiest) < day - self._days:
-                del days.busiest[min(days.busiest)]
+            busiest = days.busiest.get(day)
+            if busiest is None:
+                days.busiest[day] = days.count
+                while len(days.busiest) > self._days + 1 or min(days.busiest) < day - self._days:
+                    del days.busiest[min(days.busiest)]
+            elif days.count > busiest:
+                days.busiest[day] = days.count
         self.state.put(key, days)
-        return self._score(days, day)
+        return days
 
     def judge(self, key: str, at: Micros) -> Score:
         """What one more would score, without counting it."""

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from kmwatch.core.audit import best_of, outcome_for, outcome_of
 from kmwatch.core.expected import AUDITED, SLOTS, Expected
+from kmwatch.core.mask import MASK, agree
 from kmwatch.core.model import (
     SECOND,
     AddressSource,
@@ -127,10 +128,14 @@ class Testimony:
 
     def _path(self) -> str:
         """The request target; raw where a web server or an uncut proxy line shows it, for that is what was sent."""
-        for record in (self._audit, self._end, self._access, self._proxy):
-            if record is not None and record.path_raw:
-                return record.path_raw
-        return ""
+        told = [
+            record.path_raw
+            for record in (self._audit, self._end, self._access, self._proxy)
+            if record is not None and record.path_raw
+        ]
+        if told and MASK in told[0] and len(told) > 1 and agree(told[0], told[1]):
+            return told[1]
+        return told[0] if told else ""
 
     def _action(self) -> str:
         for record in (self._end, self._access, self._proxy):
@@ -167,7 +172,7 @@ class Testimony:
         if audit is None:
             return
         path = self._end.path_raw if self._end is not None else None
-        if path is not None and server_path(audit.path_raw) != server_path(path):
+        if path is not None and not agree(server_path(audit.path_raw), server_path(path)):
             flags.add(Flag.PATH_DISAGREES)
         known, user = audit.initiator.user_id, service.user_id if service is not None else None
         if known and user and known != user:
@@ -250,11 +255,16 @@ class Testimony:
             flags.discard(Flag.PROXY_LOG_MISSING)
 
     def _auditable(self, status: int | None, path: str) -> bool:
-        """Whether the audit middleware can have seen it: it sits behind authentication and version checks."""
+        """Whether the audit middleware can have seen it: it sits behind authentication, version checks and CORS.
+
+        The CORS filter answers a browser's OPTIONS itself; one that it lets pass is refused for its lack of a token.
+        """
         if self._end is not None or self._notes:
             return True
         lines = [line for line in (self._proxy, self._access) if line is not None]
-        if any(not line.served for line in lines) or status is None or status == _UNAUTHENTICATED:
+        if any(not line.served or line.method == "OPTIONS" for line in lines):
+            return False
+        if status is None or status == _UNAUTHENTICATED:
             return False
         clean = server_path(path)
         return clean not in _UNAUDITED and "/v1/" in clean + "/" and clean.strip("/") != "v1"

@@ -14,7 +14,7 @@ _VERBS = {
 }  # fmt: skip
 _POSTED = (Kind.CREATE, Kind.CONTAINER_CREATE, Kind.ORDER_CREATE)
 _MOST = 16_384
-_LONGEST = 512  # longer paths are not worth their memory
+LONGEST = 512  # longer paths are not worth their memory
 
 
 class Way(Struct, frozen=True, gc=False):
@@ -47,7 +47,7 @@ def _find(path: str, action: str, *, served: bool) -> Way:
     target = Target(found.target_type, found.target_id, found.addressed)
     method = action if action.isupper() else _method(action, verb, kind, served=served)
     made = Way(kind, method, found.path, target, flag)
-    if len(path) + len(action) <= _LONGEST:
+    if len(path) + len(action) <= LONGEST:
         if len(_ways) >= _MOST:
             _ways.clear()
         _ways[path, action, served] = made

@@ -62,7 +62,7 @@ class Database:
         with self._connected() as connection:
             found = [
                 f"the account can read {table}.{column}, which an inventory has no use for; grant it the columns of"
-                " docs/operations.md only"
+                " docs/guides/inventory.md only"
                 for table, column in _readable(connection)
             ]
             if _writes(connection):

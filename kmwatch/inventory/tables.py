@@ -1,7 +1,7 @@
 """The columns of the Key Manager's database that hold metadata, and no others (barbican.model.models, release 23).
 
 What is not named here is never selected: the account needs no right to it. Column-level grants of exactly these are
-in docs/operations.md.
+in docs/guides/inventory.md.
 """
 
 from __future__ import annotations

@@ -18,6 +18,8 @@ from kmwatch.config.values import parse_duration
 from kmwatch.core.declaration import Declarations
 from kmwatch.core.model import SECOND, Micros
 from kmwatch.core.stock import Item, State, take_stock
+from kmwatch.inquiry import asking
+from kmwatch.learn.journal import export
 from kmwatch.wire.tabular import OUTPUTS, Row, write
 
 _PAGE = 1000
@@ -48,6 +50,16 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--all", action="store_true", help="every secret; by default those without expiration, or in order, are counted"
     )
+    parser.add_argument(
+        "--journal", type=Path, metavar="OUT",
+        help="write what the inventory told the daemon instead, for `replay --from` (- is standard output)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--since",
+        type=asking.moment(SystemClock().now),
+        metavar="T",
+        help="of --journal: from this event time on (default: all that is kept)",
+    )
     parser.set_defaults(command=_inventory)
 
 
@@ -63,6 +75,9 @@ def _inventory(given: argparse.Namespace) -> int:
     if loaded.settings.inventory is None:
         message = "there is no inventory to read; name one under inventory"
         raise ConfigurationError([Problem(str(given.config), 1, "inventory", message)])
+    if given.journal is not None:
+        sys.stderr.write(f"{asyncio.run(export(loaded, given.journal, given.since))} lines\n")
+        return 0
     now = int(SystemClock().now() * SECOND)
     items = take_stock(loaded.declarations.secrets(), loaded.declarations, now, given.within)
     quiet = () if given.all or given.output != "table" else (State.NO_EXPIRATION, State.IN_ORDER)

@@ -36,7 +36,7 @@ class _Recorder(Recorder):
         self._seen: set[str] = set()
 
     def stepped(self, out: Output, engine: Engine) -> None:
-        """Show a slice."""
+        """Show a batch."""
         super().stepped(out, engine)
         for judged in out.judged:
             if judged.event.event_id in self._seen:  # evidence came late: it counts once

@@ -142,7 +142,7 @@ class FileSource:
 
     async def assigned(self) -> list[str]:
         """Find the files; raises SourceError for what is not there or in no known form."""
-        self._chosen, self.left_alone = await asyncio.to_thread(find, self._paths)
+        self._chosen, self.left_alone = await asyncio.to_thread(find, self._paths, self._decode)
         return [f"file:{path}" for path in self._chosen]
 
     async def seek(self, positions: Mapping[str, int]) -> Begun:
@@ -199,7 +199,7 @@ class FileSource:
         await asyncio.sleep(_POLL)
         for reader in self._readers.values():
             reader.check_in_place()
-        found, _ = await asyncio.to_thread(find, self._paths)
+        found, _ = await asyncio.to_thread(find, self._paths, self._decode)
         if found != self._chosen:
             raise Reassigned
         return Batch([], self._ends(), int((self._clock.monotonic() - self._moved) * SECOND))
@@ -208,8 +208,10 @@ class FileSource:
         return frozenset(name for name, reader in self._readers.items() if reader.ended)
 
 
-def find(paths: Sequence[str]) -> tuple[list[str], list[str]]:
+def find(paths: Sequence[str], decode: Decode | None = None) -> tuple[list[str], list[str]]:
     """The files that paths name, sorted and each once, and those of directories that are in no known form.
+
+    `decode` knows what the configuration says of forms.
 
     Raises:
         SourceError: a path names nothing, cannot be read, or is a file in no known form.
@@ -227,10 +229,10 @@ def find(paths: Sequence[str]) -> tuple[list[str], list[str]]:
                 chosen.add(name)
             elif Path(name).is_dir():
                 inside = sorted(str(item) for item in Path(name).rglob("*") if item.is_file())
-                fits = [item for item in inside if _sniff(item, readable)]
+                fits = [item for item in inside if _sniff(item, readable, decode)]
                 chosen.update(fits)
                 left.extend(item for item in inside if item not in fits)
-            elif _sniff(name):
+            elif _sniff(name, known, decode):
                 chosen.add(name)
             else:
                 raise SourceError(
@@ -246,7 +248,7 @@ def _is_stream(path: str) -> bool:
     return given.exists() and not given.is_file() and not given.is_dir()
 
 
-def _sniff(path: str, fits: Callable[[bytes], bool] = known) -> bool:
+def _sniff(path: str, fits: Callable[..., bool], decode: Decode | None) -> bool:
     """Whether one of the first lines fits; an empty file does.
 
     A file of a directory has to show a record that can be read; one that was named is taken at its form.
@@ -257,7 +259,7 @@ def _sniff(path: str, fits: Callable[[bytes], bool] = known) -> bool:
                 line = file.readline(MAX_BYTES)
                 if not line:
                     return number == 0
-                if fits(line):
+                if fits(line) or (decode is not None and fits(line, decode)):
                     return True
     except (EOFError, gzip.BadGzipFile, zlib.error):
         return False

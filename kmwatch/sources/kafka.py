@@ -314,6 +314,7 @@ class KafkaSource:
         for part, share in shares.items():
             try:
                 fetched.update(await consumer.getmany(part, timeout_ms=_READ_MS, max_records=share))
+                await asyncio.sleep(0)  # what has arrived is unpacked without a pause, and that takes its time
             except NoOffsetForPartitionError:
                 continue  # left over from the moment between assignment and seek
             except KafkaError:

@@ -10,8 +10,9 @@ from pathlib import Path
 from msgspec import json
 
 from kmwatch.core.ledger import Extent, Query, Read, Use
-from kmwatch.core.model import Finding
+from kmwatch.core.model import Finding, Micros
 from kmwatch.ports import StoreError
+from kmwatch.store import journal
 from kmwatch.store.ledger import select, to_read
 from kmwatch.store.schema import MIGRATIONS
 
@@ -77,13 +78,18 @@ class SqliteHistory:
             since = self._db.execute("SELECT min(event_time) FROM reads").fetchone()[0]
         return Extent(rows, since, evicted)
 
+    async def journal(self, since: Micros) -> AsyncIterator[list[bytes]]:
+        """What the inventory told from this event time on, and what was known before."""
+        for page in self._pages(journal.SELECT, journal.since(since)):
+            yield [value for (value,) in page if isinstance(value, bytes)]
+
     async def close(self) -> None:
         """Let go of the file."""
         self._db.close()
 
-    def _pages(self, sql: str, values: Iterable[object]) -> Iterator[list[tuple[object, ...]]]:
+    def _pages(self, sql: str, values: Iterable[object] | dict[str, object]) -> Iterator[list[tuple[object, ...]]]:
         with self._told():
-            cursor = self._db.execute(sql, tuple(values))
+            cursor = self._db.execute(sql, values if isinstance(values, dict) else tuple(values))
             while page := cursor.fetchmany(_PAGE):
                 yield page
 

@@ -96,8 +96,9 @@ def select(query: Query) -> tuple[str, list[object]]:
         add("declaration = ?", query.declaration)
     if query.request is not None:
         known = storable(query.request)
-        add("event_id IN (SELECT event_id FROM reads WHERE event_id = ? UNION"
-            " SELECT event_id FROM reads WHERE request_id = ?)", known, known)  # fmt: skip
+        add("event_id IN (SELECT event_id FROM reads WHERE event_id IN (?, 'api:' || ?) UNION"
+            " SELECT event_id FROM reads WHERE request_id = ? AND event_id <> 'api:' || request_id)",
+            known, known, known)  # fmt: skip
     if query.network is not None:
         add("place BETWEEN ? AND ?", *places(query.network))
     if query.since is not None:

@@ -84,4 +84,20 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE TABLE ledger (id INTEGER PRIMARY KEY CHECK (id = 1), rows INTEGER NOT NULL, evicted INTEGER NOT NULL);
     INSERT INTO ledger VALUES (1, 0, 0);
     """,
+    """
+    CREATE TABLE journal (
+        stream TEXT NOT NULL,
+        position INTEGER NOT NULL,
+        at INTEGER NOT NULL,    -- microseconds since 1970
+        base INTEGER NOT NULL,  -- 1: a part of all that was known then
+        value BLOB NOT NULL,
+        PRIMARY KEY (stream, position)
+    );
+    CREATE INDEX journal_base ON journal (stream, at, position) WHERE base = 1;
+    """,
+    """
+    -- Nearly every event is called after its request: an index of those would say again what the primary key says.
+    DROP INDEX reads_request;
+    CREATE INDEX reads_request ON reads (request_id) WHERE event_id <> 'api:' || request_id;
+    """,
 )

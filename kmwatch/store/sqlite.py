@@ -33,7 +33,7 @@ from kmwatch.ports import (
     StateError,
     StoreError,
 )
-from kmwatch.store import ledger, operator
+from kmwatch.store import journal, ledger, operator
 from kmwatch.store.schema import MIGRATIONS
 
 T = TypeVar("T")
@@ -185,6 +185,15 @@ class SqliteStore:
 
         return await self._run(work)
 
+    async def prune_journal(self, before: Micros) -> int:
+        """Forget what is older than the last base from before this event time."""
+
+        def work() -> int:
+            with _Transaction(self._db):
+                return journal.prune(self._db, before)
+
+        return await self._run(work)
+
     async def close(self) -> None:
         """Finish what is queued and close."""
         await self._run(self._db.close)
@@ -267,6 +276,8 @@ class SqliteStore:
                 [(r.stream, r.offset, r.reason, r.detail, r.value, stored) for r in commit.rejects],
             )
             ledger.write(db, commit.reads, self._reads_kept)
+            if commit.entries:
+                journal.write(db, commit.entries)
             for routed in commit.routed:
                 size = self._put(routed.finding, routed.sinks, stored)
                 served = [s for s in routed.sinks if size and (self._sinks is None or s in self._sinks)]

@@ -51,6 +51,7 @@ TABLES = (
         ),
         ("event_time", "event_id"),
     ),
+    Table("journal", ("stream", "position", "at", "base", "value"), ("stream", "position")),
     Table("ledger", ("id", "rows", "evicted"), ("id",), single=True),
 )
 

@@ -63,6 +63,11 @@ class Metrics:
         )
         self.gaps = counter("audit_gap", "Requests whose response the audit trail never showed.")
         self.evicted = counter("state_evicted", "Analytic state that had to make room.", "kind")
+        self.parked = gauge(
+            "events_parked", "Reads of secrets that the inventory does not know yet, and that wait for it."
+        )
+        self.secrets = gauge("inventory_secrets", "Secrets that the inventory holds, as verdicts know it.")
+        self.inventory_readings = counter("inventory_readings", "Readings of the inventory while it runs.", "outcome")
         self.reloaded = gauge("config_last_reload_success", "Whether the last load of the configuration succeeded.")
         self.missing = counter("records_missing", "Records lost before they were read, as the operator accepted.")
         self.store_failures = counter("store_failures", "Commits that failed and were tried again.")

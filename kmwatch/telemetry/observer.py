@@ -13,8 +13,9 @@ from kmwatch.core.detect import Judged
 from kmwatch.core.expected import witness_of
 from kmwatch.core.join import Joined
 from kmwatch.core.model import SECOND, Activity, Finding, Kind, Outcome
-from kmwatch.core.record import Ignored
+from kmwatch.core.record import Ignored, Slot
 from kmwatch.core.step import Engine, Output
+from kmwatch.ports import INVENTORY
 from kmwatch.telemetry.metrics import Metrics
 
 _OUTCOMES: dict[str, str] = {  # of a record that the join took, by what it made of it
@@ -42,16 +43,18 @@ class Telemetry:
         self._rejected_told = _rejected(engine.account)
 
     def stepped(self, out: Output, engine: Engine) -> None:
-        """Add up a slice."""
+        """Add up a batch."""
         metrics, tally = self.metrics, out.tally
         for (stream, slot, result), n in tally.taken.items():
             metrics.join.labels(result).inc(n)
-            metrics.records.labels(_source(stream), witness_of(slot), _OUTCOMES.get(result, result)).inc(n)
+            metrics.records.labels(_source(stream), _form(slot), _OUTCOMES.get(result, result)).inc(n)
         metrics.join.labels("timed_out").inc(tally.timed_out)
         metrics.gaps.inc(tally.unanswered)
         self._events(out.judged)
         self._findings(out.findings)
         metrics.joins_open.set(len(engine.join.open))
+        metrics.parked.set(engine.parked)
+        metrics.secrets.set(len(engine.detector.declarations.holdings))
         for witness, at in engine.feed.last_seen().items():
             metrics.witness_seen.labels(witness).set(at / SECOND)
 
@@ -129,7 +132,13 @@ class Telemetry:
 
 
 def _source(stream: str) -> str:
+    if stream == INVENTORY:
+        return "inventory"
     return "file" if stream.startswith("file:") else "kafka"
+
+
+def _form(slot: int) -> str:
+    return "inventory" if slot == Slot.STOCK else witness_of(slot)
 
 
 def _unread(stream: StreamAccount) -> dict[str, int]:

@@ -8,7 +8,7 @@ from msgspec import Struct, field
 
 from kmwatch.core.account import Account, StreamAccount
 from kmwatch.core.step import Engine
-from kmwatch.ports import SinkAccount
+from kmwatch.ports import INVENTORY, SinkAccount
 
 
 class Records(Struct):
@@ -28,7 +28,7 @@ class Records(Struct):
 
 
 class Events(Struct):
-    """made = evaluated + waiting."""
+    """made = evaluated + waiting: reads of secrets that the inventory does not know yet."""
 
     made: int = 0
     evaluated: int = 0
@@ -57,7 +57,8 @@ class Totals(Struct):
     events: Events
     findings: Hits
     sinks: dict[str, SinkAccount] = field(default_factory=dict)
-    behind: dict[str, int] = field(default_factory=dict)  # events of the host, operations of the backend: evaluated
+    # Evaluated: events of the host, operations of the backend, lines of the inventory's journal.
+    behind: dict[str, int] = field(default_factory=dict)
     balanced: bool = True
 
 
@@ -69,9 +70,11 @@ def totals(engine: Engine, sinks: Mapping[str, SinkAccount] | None = None) -> To
         waiting[stream] = waiting.get(stream, 0) + 1
     streams = {name: _records(stream, waiting.get(name, 0)) for name, stream in sorted(account.streams.items())}
     sums = Records()
-    for records in streams.values():
-        _add(sums, records)
-    events = Events(account.events_made, account.events_evaluated, 0)
+    for name, records in streams.items():
+        if name != INVENTORY:  # which no source delivers
+            _add(sums, records)
+    parked = 0 if engine.stocked is None else engine.stocked.parking.fresh()
+    events = Events(account.events_made, account.events_evaluated, parked)
     kept = (account.hits, account.lines, account.suppressed, account.shadow, account.silenced)
     hits = Hits(*(dict(sorted(counts.items())) for counts in kept))
     sinks = dict(sorted((sinks or {}).items()))

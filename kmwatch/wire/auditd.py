@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from kmwatch.core.model import SECOND, Micros
 from kmwatch.core.record import Decoded, HostPath, HostRecord, Process, Rejected, RejectReason, Slot
-from kmwatch.wire.syscalls import begins_in_cwd, name_of, opening
+from kmwatch.wire.syscalls import begins_in_cwd, name_of, oflag, opening, ring_name
 from kmwatch.wire.times import LATEST
 
 _head = re.compile(
@@ -32,6 +32,7 @@ _ENRICHED: Final = "\x1d"
 _UNSET: Final = ("4294967295", "-1")
 _KEPT: Final = 4096  # characters of a name: PATH_MAX
 _TOLD: Final = ("op", "audit_enabled", "old", "audit_pid", "audit_failure", "key", "list", "res")
+_CALLS: Final = ("SYSCALL", "URINGOP")  # the latter for what io_uring does, which no system call shows
 _DAEMON: Final = ("CONFIG_CHANGE", "DAEMON_START", "DAEMON_END", "DAEMON_ABORT", "DAEMON_CONFIG")
 
 
@@ -75,9 +76,11 @@ def key_of(node: str | None, time: str, serial: int) -> str:
 
 
 def _filled(one: HostRecord, kind: str, plain: dict[str, str], enriched: dict[str, str]) -> HostRecord:
-    if kind == "SYSCALL":
+    if kind in _CALLS:
         arguments = [plain.get(f"a{number}", "") for number in range(4)]
+        ring = plain.get("uring_op")
         syscall = enriched.get("SYSCALL") or name_of(plain.get("arch", ""), plain.get("syscall", ""))
+        syscall = syscall if ring is None else ring_name(ring)
         return replace(
             one,
             syscall=syscall,
@@ -92,11 +95,18 @@ def _filled(one: HostRecord, kind: str, plain: dict[str, str], enriched: dict[st
     if kind == "PATH":
         name = _text(plain.get("name", ""))
         item = _number(plain.get("item", ""))
-        path = HostPath(name, plain.get("inode"), plain.get("dev"), plain.get("nametype") or "UNKNOWN", item)
+        path = HostPath(name, plain.get("inode"), plain.get("dev"), _nametype(plain), item)
         return replace(one, paths=(path,))
+    if kind == "OPENAT2":
+        return replace(one, flags_opened=oflag(plain.get("oflag", "")))
     if kind in _DAEMON:
         return replace(one, changes=(change(kind, plain),), process=_process(plain, enriched))
     return one
+
+
+def _nametype(plain: dict[str, str]) -> str:
+    """What a path is to its event; kernels before 3.11 called the field objtype."""
+    return plain.get("nametype") or plain.get("objtype") or "UNKNOWN"
 
 
 def succeeded(word: str | None) -> bool | None:

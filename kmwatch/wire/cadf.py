@@ -30,6 +30,7 @@ _SLOTS = {
     "audit.http.response": Slot.CADF_RESPONSE,
     "audit.cadf": Slot.CADF_REQUEST | Slot.CADF_RESPONSE,
 }
+_SKEWED = ("clock_skewed",)
 _UNKNOWN = frozenset({"", "unknown", None})  # pycadf's cadftaxonomy.UNKNOWN stands for what Keystone did not say
 _STATUS: dict[str | int | None, int] = {str(code): code for code in range(100, 600)}  # as keystonemiddleware writes it
 
@@ -98,13 +99,10 @@ def decode(value: bytes, stamp: Micros | None) -> Decoded:
     """
     if len(value) > MAX_BYTES:
         return Rejected(RejectReason.TOO_LARGE, f"{len(value)} bytes; the limit is {MAX_BYTES}")
-    if not value or value.isspace():
-        return Ignored.EMPTY
-    try:
-        inner = orjson.loads(value)["oslo.message"]  # the envelope is nearly all one string: orjson is the faster
-        message = _message(inner)
+    try:  # the envelope is nearly all one string: orjson is the faster
+        message = _message(orjson.loads(value)["oslo.message"])
     except (orjson.JSONDecodeError, msgspec.DecodeError, LookupError, TypeError, RecursionError) as error:
-        return _second_look(value, stamp, error)
+        return Ignored.EMPTY if not value or value.isspace() else _second_look(value, stamp, error)
     return _record(message, stamp)
 
 
@@ -201,10 +199,10 @@ def _record(message: _Message, stamp: Micros | None) -> Decoded:
     if made < began:  # noqa: PLR1730  (a call costs more)
         made = began
     if stamp is not None and made > stamp + CLOCK_TOLERANCE and stamp >= 0:  # a negative one says "none"
-        began, made, flags = min(began, stamp), min(made, stamp), ("clock_skewed",)
+        began, made, flags = min(began, stamp), min(made, stamp), _SKEWED
     if began < 0 or made > _LATEST:
         return Rejected(RejectReason.BAD_TIME, f"{began} us is outside the years 1970 to 2999")
-    who = event.initiator or _NOBODY
+    who, reason = event.initiator or _NOBODY, event.reason
     request_id = who.request_id
     if request_id in _UNKNOWN:
         request_id = None
@@ -215,7 +213,7 @@ def _record(message: _Message, stamp: Micros | None) -> Decoded:
         made,
         event.action,
         event.outcome,
-        None if event.reason is None else _status(event.reason.code),
+        None if reason is None else _STATUS.get(reason.code) or _status(reason.code),
         path,
         request_id,
         who.global_request_id or None,
@@ -225,9 +223,7 @@ def _record(message: _Message, stamp: Micros | None) -> Decoded:
 
 
 def _who(who: _Initiator) -> Initiator:
-    host = who.host
-    if host is None:
-        host = _NOWHERE
+    host = who.host or _NOWHERE
     told = who.id, who.name, who.project_id, host.address, host.agent
     known = _initiators.get(told)
     if known is None:
@@ -260,9 +256,9 @@ def _of_other_service(uri: str, path: str) -> bool:
 
 
 def _status(code: str | int | None) -> int | None:
-    known = _STATUS.get(code)
-    if known is not None or code is None:
-        return known
+    """A status that is not written as usual."""
+    if code is None:
+        return None
     try:
         number = int(code)
     except ValueError:
@@ -275,12 +271,13 @@ def _micros(text: str) -> Micros:
 
     Seconds are remembered, and not whole times: those hardly ever come twice.
     """
-    fraction = text[20:26]
-    if text[26:] != "+0000" or len(fraction) != 6 or text[19] != "." or not fraction.isdecimal():  # noqa: PLR2004
+    second, fraction = text[:20], text[20:26]
+    if text[26:] != "+0000" or not fraction.isdecimal():
         return _parse(text)
-    second = text[:20]
     start = _seconds.get(second)
     if start is None:
+        if text[19] != ".":
+            return _parse(text)
         start = _parse(text[:19])
         if len(_seconds) >= _REMEMBERED:
             _seconds.clear()

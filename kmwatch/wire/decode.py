@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from kmwatch.core.model import Micros
 from kmwatch.core.record import Decoded, Ignored, Rejected, RejectReason, Slot
-from kmwatch.wire import auditd, cadf, combined, haproxy, hsm, laurel, oslo_json, oslo_text, uwsgi, vault
+from kmwatch.wire import auditd, cadf, combined, haproxy, hsm, laurel, oslo_json, oslo_text, stock, uwsgi, vault
 from kmwatch.wire.cadf import MAX_BYTES
 from kmwatch.wire.envelope import DEPTH, Kind, peel
 from kmwatch.wire.framing import peel as unframe
@@ -41,6 +41,7 @@ _JSON_FORMS: Final = {
 _continues = re.compile(
     r"[ \t]|Traceback \(most recent call last\):|During handling of the above exception, another |The above "
     r"exception was the direct cause |\[SQL: |\[parameters: |\(Background on this error at: "
+    r"|\((?:[a-z0-9_]+\.)+[A-Za-z]+Error\) "
     r"|(?:FROM|WHERE|(?:LEFT OUTER |INNER )?JOIN|ORDER BY|LIMIT) "
     r"|[A-Za-z_][\w.]*(?:Error|Exception|Warning|Exit|Interrupt|Failure|NotFound|Denied)(?:: |\Z)",
     re.ASCII,
@@ -54,6 +55,7 @@ class Options(Struct, frozen=True):
     zone: tzinfo = UTC  # of stamps that name none
     captures: Captures = Captures()  # of HAProxy
     hsm: Mapping | None = None  # what the fields of an HSM's records mean, where no form of ours tells
+    journal: bool = False  # an inventory's journal is read too: whoever wrote the file may say whose a secret is
 
 
 def _as_access(line: str, zone: tzinfo, host: str | None) -> Decoded | None:
@@ -113,6 +115,8 @@ class Reader:
             return cadf.decode(value, stamp)
         if len(value) > MAX_BYTES:
             return Rejected(RejectReason.TOO_LARGE, f"{len(value)} bytes; the limit is {MAX_BYTES}")
+        if self._options.journal and value.startswith(stock.BEGINS):
+            return stock.decode(value)
         return self._any(value, stamp, DEPTH, None)
 
     def _any(self, value: bytes, stamp: Micros | None, depth: int, host: str | None) -> Decoded:

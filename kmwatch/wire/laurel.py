@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from kmwatch.core.record import Decoded, HostPath, HostRecord, Process, Rejected, RejectReason, Slot
 from kmwatch.wire.auditd import change, key_of, stamp, succeeded, users
-from kmwatch.wire.syscalls import begins_in_cwd, name_of, opening
+from kmwatch.wire.syscalls import begins_in_cwd, name_of, oflag, opening, ring_name
 
 _id = re.compile(r"([0-9]{1,11})\.([0-9]{3}):([0-9]{1,20})", re.ASCII).fullmatch
 _KEPT: Final = 4096
@@ -28,6 +28,7 @@ class _Syscall(Struct, gc=False):
     syscall: _Scalar = None
     success: str | None = None
     exit: _Scalar = None
+    uring_op: _Scalar = None
     pid: _Scalar = None
     ppid: _Scalar = None
     uid: _Scalar = None
@@ -51,6 +52,10 @@ class _Path(Struct, gc=False):
     nametype: str | None = None
 
 
+class _Flags(Struct, gc=False):
+    oflag: _Scalar = None
+
+
 class _Cwd(Struct, gc=False):
     cwd: str | None = None
 
@@ -62,6 +67,8 @@ class _Event(Struct, gc=False):
     id: str = msgspec.field(name="ID")
     node: str | None = msgspec.field(default=None, name="NODE")
     syscall: _Syscall | None = msgspec.field(default=None, name="SYSCALL")
+    ring: _Syscall | None = msgspec.field(default=None, name="URINGOP")
+    second: _Flags | None = msgspec.field(default=None, name="OPENAT2")
     cwd: _Cwd | None = msgspec.field(default=None, name="CWD")
     paths: list[_Path] = msgspec.field(default_factory=list, name="PATH")
     config_change: _Records = msgspec.field(default_factory=list, name="CONFIG_CHANGE")
@@ -97,16 +104,20 @@ def decode(value: bytes, host: str | None = None) -> Decoded:
     changes = tuple(_changes(event))
     head = (Slot.HOST, key_of(node, time, serial), at, f"host:{time}:{serial}", node, serial, _types(event, changes))
     cwd = _plain(event.cwd.cwd) if event.cwd is not None else None
-    call = event.syscall
+    call = event.syscall or event.ring
     if call is None:
         return HostRecord(*head, cwd=cwd, paths=tuple(map(_path, event.paths)), changes=changes)
-    name = call.name or name_of(_word(call.arch), _word(call.syscall))
+    ring = _word(call.uring_op)
+    name = ring_name(ring) if ring else call.name or name_of(_word(call.arch), _word(call.syscall))
+    flags = opening(name, call.arguments)
+    if flags is None and event.second is not None:
+        flags = oflag(_word(event.second.oflag))
     return HostRecord(
         *head,
         syscall=name,
         success=succeeded(call.success),
         exit=_word(call.exit) or None,
-        flags_opened=opening(name, call.arguments),
+        flags_opened=flags,
         from_cwd=begins_in_cwd(name, call.arguments),
         process=Process(
             _word(call.pid),
@@ -125,7 +136,7 @@ def decode(value: bytes, host: str | None = None) -> Decoded:
 
 
 def _types(event: _Event, changes: tuple[str, ...]) -> tuple[str, ...]:
-    types = [] if event.syscall is None else ["SYSCALL"]
+    types = ["SYSCALL"] * (event.syscall is not None) + ["URINGOP"] * (event.ring is not None)
     types += ["PATH"] * bool(event.paths)
     return tuple(types + [text.partition(" ")[0] for text in changes])
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode
+from collections.abc import Callable
 
 import msgspec
 from msgspec import Struct
 
 from kmwatch.core.model import Micros
-from kmwatch.core.record import Ignored, Rejected, RejectReason
-from kmwatch.wire.decode import Reader
+from kmwatch.core.record import Decoded, Ignored, Rejected, RejectReason
+from kmwatch.wire.decode import Options, Reader
 
 
 class _Line(Struct):
@@ -24,7 +25,8 @@ class _Line(Struct):
     event_type: str | None = None
 
 
-_decode = Reader().decode
+Decoder = Callable[[bytes, Micros | None], Decoded]
+_decode = Reader(Options(journal=True)).decode
 _NO_PROOF = frozenset({Ignored.EMPTY, Ignored.CONTINUATION})  # lines of any text look like these
 _NO_FORM = frozenset({RejectReason.UNKNOWN_FORM, RejectReason.NOT_JSON})
 _UNREADABLE = (msgspec.DecodeError, UnicodeError, RecursionError)
@@ -68,13 +70,13 @@ def _mended(line: bytes) -> bytes:
     return json.dumps(readable, ensure_ascii=False).encode("utf-8", "replace")
 
 
-def readable(line: bytes) -> bool:
+def readable(line: bytes, decode: Decoder = _decode) -> bool:
     """Whether a line shows what file it is in: a record of a known form, and not only the right wrapping."""
-    found = _decode(*unwrap(line))
+    found = decode(*unwrap(line))
     return not isinstance(found, Rejected) and found not in _NO_PROOF
 
 
-def known(line: bytes) -> bool:
+def known(line: bytes, decode: Decoder = _decode) -> bool:
     """Whether a line is in a form that this release reads, be it damaged."""
     try:
         found = _line(line)
@@ -85,7 +87,7 @@ def known(line: bytes) -> bool:
             return True
         if bytes(found.message) or (found.event_type or "").startswith("audit."):
             return True
-    read = _decode(*unwrap(line))
+    read = decode(*unwrap(line))
     return read.reason not in _NO_FORM if isinstance(read, Rejected) else read not in _NO_PROOF
 
 

@@ -1,7 +1,7 @@
 """System calls that open, change or move files, by number, for logs that were written without names.
 
-Sources: arch/x86/entry/syscalls/syscall_64.tbl and include/uapi/asm-generic/unistd.h of Linux 6.12. A number that is
-not here stays a number.
+Sources: arch/x86/entry/syscalls/syscall_64.tbl, syscall_32.tbl and include/uapi/asm-generic/unistd.h of Linux 6.12. A
+number that is not here stays a number.
 """
 
 from __future__ import annotations
@@ -21,7 +21,31 @@ _GENERIC: Final = {
     52: "fchmod", 53: "fchmodat", 54: "fchownat", 55: "fchown", 56: "openat", 265: "open_by_handle_at",
     276: "renameat2", 437: "openat2", 452: "fchmodat2",
 }  # fmt: skip
-_BY_ARCH: Final = {"c000003e": _X86_64, "c00000b7": _GENERIC}  # AUDIT_ARCH_X86_64, AUDIT_ARCH_AARCH64
+_I386: Final = {  # of any process on x86_64 that likes: int 0x80
+    5: "open", 8: "creat", 9: "link", 10: "unlink", 14: "mknod", 15: "chmod", 16: "lchown", 38: "rename", 83: "symlink",
+    92: "truncate", 93: "ftruncate", 94: "fchmod", 95: "fchown", 182: "chown", 193: "truncate", 194: "ftruncate",
+    198: "lchown", 207: "fchown", 212: "chown", 226: "setxattr", 227: "lsetxattr", 228: "fsetxattr", 235: "removexattr",
+    236: "lremovexattr", 237: "fremovexattr", 295: "openat", 297: "mknodat", 298: "fchownat", 301: "unlinkat",
+    302: "renameat", 303: "linkat", 304: "symlinkat", 306: "fchmodat", 342: "open_by_handle_at", 353: "renameat2",
+    437: "openat2", 452: "fchmodat2",
+}  # fmt: skip
+_BY_ARCH: Final = {  # AUDIT_ARCH_X86_64, AUDIT_ARCH_AARCH64, AUDIT_ARCH_RISCV64, AUDIT_ARCH_I386
+    "c000003e": _X86_64,
+    "c00000b7": _GENERIC,
+    "c00000f3": _GENERIC,
+    "40000003": _I386,
+}
+
+
+_RING: Final = {
+    "18": "openat", "28": "openat2", "35": "renameat", "36": "unlinkat", "38": "symlinkat", "39": "linkat",
+    "41": "fsetxattr", "42": "setxattr",
+}  # fmt: skip  # enum io_uring_op of include/uapi/linux/io_uring.h
+
+
+def ring_name(number: str) -> str:
+    """The system call that an operation of io_uring stands for, or its number."""
+    return _RING.get(number, number)
 
 
 def name_of(arch: str, number: str) -> str:
@@ -47,6 +71,12 @@ def opening(syscall: str, arguments: list[str]) -> int | None:
     if at < 0:
         return _CREAT
     return _hex(arguments[at]) if at < len(arguments) else None
+
+
+def oflag(text: str) -> int | None:
+    """The flags of an OPENAT2 record: octal digits, as the kernel writes them or as laurel does (`0o...`)."""
+    digits = text.removeprefix("0o")
+    return int(digits, 8) if digits and not digits.strip("01234567") and len(digits) <= 12 else None  # noqa: PLR2004
 
 
 def begins_in_cwd(syscall: str, arguments: list[str]) -> bool:

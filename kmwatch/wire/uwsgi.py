@@ -6,6 +6,10 @@
 The stamp is the second in which the request began. The URI is written raw: it is what stands between the first
 words after the stamp and the last ` => generated `. With `log-x-forwarded-for` the address is the client's own
 words; a line whose head may have been written by a client is flagged, and its address not believed.
+
+uWSGI's HTTP parser (proto/http.c) takes a bare line feed for a part of the protocol, and CR LF for a part of the URI
+where no space follows, and this log writes both raw: whoever connects to it directly can end their line early and
+write lines of their own after it. What stands before the break is still uWSGI's word, so it is not thrown away.
 """
 
 from __future__ import annotations
@@ -32,13 +36,17 @@ _BEGINNINGS = ("[pid: ", "{address space usage: ")
 _line = re.compile(
     rf"{_USAGE}{_PROCESS}([^ (]*) \([^() ]*\) \{{[0-9]+ vars in [0-9]+{_STAMP}(.*){_ANSWER}", re.DOTALL
 ).fullmatch
+_broken = re.compile(
+    rf"{_USAGE}{_PROCESS}([^ (]+) \([^() ]*\) \{{[0-9]+ vars in [0-9]+{_STAMP}([^ ]*)"
+    r"(?: => generated ([0-9]{1,18}) bytes in ([0-9]{1,12}) (msecs|micros) |\Z)"
+).match
 _process = re.compile(_USAGE + _PROCESS).match
 _stamp = re.compile(_STAMP).match
 _answer = re.compile(_ANSWER).fullmatch
 _begin = re.compile(rf"{_USAGE}\[pid: [0-9]+\|app: ").match
 
 # What uWSGI (core/uwsgi.c, master.c, socket.c, plugins/python), librdkafka and Python's warnings write to the same
-# stream. A request's line begins with its process, so that no client can make one look like these.
+# stream. A request's line begins with its process, so that no client can make its own look like these.
 _noise = re.compile(
     r"%[0-7]\|[0-9]+\.[0-9]+\|[A-Z]+\||[^ ]+\.py:[0-9]+: [A-Za-z]*Warning: |\*\*\* .*\*\*\* ?\Z|!!! .*!!! ?\Z"
     r"|uWSGI (?:running as|http|router|worker|master)"
@@ -52,6 +60,8 @@ _noise = re.compile(
     r"|SIG[A-Z]+ received|[Gg]oodbye to uWSGI|VACUUM: |\.\.\.(?:gracefully|brutally) |[Gg]racefully killing worker "
     r"|binary reloading uWSGI|closing all non-uwsgi|\[uWSGI\] |announcing my loyalty|\[deadlock-detector\]"
     r"|(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) [A-Z][a-z]{2} [ 0-9][0-9] [0-9:]{8} [0-9]{4} - "
+    r"|--- [^-].* ---\Z|pcre jit (?:dis|en)abled\Z|invalid HTTP request size \(max [0-9]+\)\.\.\.skip\Z"
+    r"|\[[0-9]{9,11}\] (?:logsize: [0-9]+, triggering |/[^ ]+ reopened\.\Z)|not enough space in wsgi_req http "
     r"|Eventlet is deprecated\. |we strongly recommend against using it for new projects\.\Z"
     r"|If you are already using Eventlet, we recommend migrating|framework\.  For more detail see\Z"
     r"|https://eventlet\.readthedocs\.io/[^ ]*\Z",
@@ -80,7 +90,8 @@ def decode(line: str, zone: tzinfo, host: str | None = None) -> Decoded | None:
         return _record(serial, address, parts, zone, host)
     if not _begin(line):
         return None
-    return _second_look(line, zone, host) or Rejected(RejectReason.BAD_LINE, "a line of uWSGI, cut, or damaged")
+    again = _second_look(line, zone, host) or _what_is_left(line, zone, host)
+    return again or Rejected(RejectReason.BAD_LINE, "a line of uWSGI, cut, or damaged")
 
 
 def _second_look(line: str, zone: tzinfo, host: str | None) -> Decoded | None:
@@ -90,6 +101,15 @@ def _second_look(line: str, zone: tzinfo, host: str | None) -> Decoded | None:
     if process is None or head is None or answer is None or head.end() > end:
         return None
     return _record(process[1], "", (*head.groups(), line[head.end() : end], *answer.groups()), zone, host)
+
+
+def _what_is_left(line: str, zone: tzinfo, host: str | None) -> Decoded | None:
+    """A line that ends before its status: who asked, for what; not how it ended."""
+    found = _broken(line)
+    if found is None or not found[5]:
+        return None
+    serial, address, stamp, method, path, size, took, unit = found.groups()
+    return _record(serial, address, (stamp, method, path, size or "0", took or "0", unit, "", "0"), zone, host)
 
 
 def is_noise(line: str) -> bool:
@@ -106,7 +126,8 @@ def _record(serial: str, address: str, parts: Sequence[str], zone: tzinfo, host:
     except ValueError:
         return Rejected(RejectReason.BAD_TIME, f"{stamp!r} is no timestamp")
     ended = began + (int(took) * 1000 if unit == "msecs" else int(took))
-    doubtful = not address or " vars in " in path
+    broken = not protocol
+    doubtful = not address or broken or " vars in " in path
     return AccessRecord(  # by position: by name it would take 3 us more
         Slot.ACCESS,
         "",  # key
@@ -118,8 +139,8 @@ def _record(serial: str, address: str, parts: Sequence[str], zone: tzinfo, host:
         method,
         path,
         int(status) or None,
-        None if doubtful else peer(address),
-        False,  # noqa: FBT003  (cut)
+        None if doubtful and not broken else peer(address),
+        broken,  # cut
         None,  # request id
         None,  # Accept
         None,  # agent

@@ -29,7 +29,7 @@ from kmwatch.store.sqlite import SqliteStore
 from kmwatch.telemetry.metrics import Metrics
 from kmwatch.telemetry.observer import Telemetry
 from kmwatch.wire.decode import Reader
-from tests.bench.__main__ import _cited
+from tests.bench.__main__ import _FIRST_MS, _cited
 from tests.bench.everything import everything
 from tests.bench.records import RECORDING, records
 
@@ -75,7 +75,10 @@ def _parts(folder: Path, *, full: bool) -> list[list[tuple[int, bytes]]]:
     made: Iterable[tuple[int, int, bytes]] = (
         ((number % 4, at, value) for number, (at, value) in enumerate(everything(_COUNT)))
         if full
-        else ((part, number * 12_500, value) for number, (part, value) in enumerate(records(_COUNT, _cited(folder))))
+        else (
+            (part, _FIRST_MS * 1000 + number * 12_500, value)
+            for number, (part, value) in enumerate(records(_COUNT, _cited(folder)))
+        )
     )
     parts: list[list[tuple[int, bytes]]] = [[] for _ in range(4)]
     for part, at, value in made:

@@ -22,7 +22,7 @@ from msgspec import structs
 from kmwatch.core.constraint import inside, parse_address, ranges
 from kmwatch.core.ledger import Extent, Query, Read, Use
 from kmwatch.core.model import SECOND, Match, Nearest, Reason
-from kmwatch.ports import Commit, Fenced, History, Move, Routed, Store, StoreError
+from kmwatch.ports import INVENTORY, Commit, Entry, Fenced, History, Move, Routed, Store, StoreError
 from kmwatch.store.history import SqliteHistory
 from kmwatch.store.ledger import select
 from kmwatch.store.postgres.connection import Target
@@ -406,3 +406,38 @@ async def test_a_server_that_is_away_is_an_error_of_the_store() -> None:
         server.start()
         assert await history.extent() == Extent(0, None, 0)
         await history.close()
+
+
+def told(number: int, at: int, *, base: bool = False) -> Entry:
+    return Entry(INVENTORY, number, at, base, f"{number}".encode())
+
+
+async def told_since(world: World, at: int) -> list[bytes]:
+    return [value async for page in world.history().journal(at) for value in page]
+
+
+async def test_what_an_inventory_told_is_found_from_a_time_on_after_all_that_was_known_then(world: World) -> None:
+    store = await world.store()
+    assert await told_since(world, 0) == []
+    entries = [told(0, 0, base=True), told(1, 0, base=True), told(2, 10), told(3, 20), told(4, 20, base=True),
+               told(5, 20, base=True), told(6, 30)]  # fmt: skip
+    await store.commit(Commit([Move(INVENTORY, None, 7)], [], [], [], entries=entries))
+    assert await told_since(world, 19) == [b"0", b"1", b"2", b"3", b"6"]
+    assert await told_since(world, 20) == await told_since(world, 99) == [b"4", b"5", b"6"]
+
+
+async def test_pruning_forgets_what_was_told_before_the_last_base_of_a_time(world: World) -> None:
+    store = await world.store()
+    entries = [told(0, 0, base=True), told(1, 10), told(2, 20, base=True), told(3, 30), told(4, 40, base=True)]
+    await store.commit(Commit([Move(INVENTORY, None, 5)], [], [], [], entries=entries))
+    assert await store.prune_journal(19) == 0
+    assert await store.prune_journal(35) == 2
+    assert await told_since(world, 0) == [b"2", b"3"]  # of the first base that is left
+
+
+async def test_what_an_inventory_told_is_written_with_its_batch_or_not_at_all(world: World) -> None:
+    store = await world.store()
+    await store.commit(Commit([Move(INVENTORY, None, 1)], [], [], [], entries=[told(0, 0, base=True)]))
+    with pytest.raises(Fenced):
+        await store.commit(Commit([Move(INVENTORY, None, 2)], [], [], [], entries=[told(1, 10)]))
+    assert await told_since(world, 0) == [b"0"]

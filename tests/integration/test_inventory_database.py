@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from msgspec import json
 from msgspec.structs import replace
-from sqlalchemy import create_engine, text
+from sqlalchemy import Engine, create_engine, text
 
 from kmwatch.core.model import Secret
 from kmwatch.inventory import tables
@@ -16,11 +19,21 @@ from kmwatch.inventory.database import Database
 from kmwatch.inventory.rows import InventoryError
 from tests.servers.mariadb import MariaDbServer
 from tests.servers.postgres import PostgresServer
+from tests.support.daemon import configuration, file_sink, run_kmwatch
 from tests.support.keymanager import SECRETS, copy_to, make_sqlite
 
 PASSWORD = "of-kmwatch-itself"
-OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
-GRANTS = re.findall(r"GRANT SELECT \(([^)]+)\)\s+ON (\w+) TO kmwatch;", OPERATIONS.read_text(encoding="utf-8"))
+GUIDE = (Path(__file__).parents[2] / "docs" / "guides" / "inventory.md").read_text(encoding="utf-8")
+GRANT = re.compile(r"GRANT SELECT \(([^)]+)\)\s+ON (?:barbican\.)?(\w+) TO kmwatch")
+COPY = re.compile(r"CREATE TABLE (\w+) AS SELECT ([\w,\s]+?)\s+FROM original")
+
+
+def documented(heading: str) -> list[str]:
+    """The statements that the guide gives under a heading, with a password of ours."""
+    section = GUIDE.split(f"### {heading}\n", 1)[1].split("\n## ", 1)[0].split("\n### ", 1)[0]
+    found = re.findall(r"```sql\n(.+?)```", section, re.DOTALL)
+    statements = [one.strip() for one in "".join(found).replace("'choose one'", f"'{PASSWORD}'").split(";")]
+    return [one for one in statements if one]
 
 
 class Served:
@@ -30,14 +43,17 @@ class Served:
         self.narrow, self.wide = narrow, wide
 
 
+def execute(engine: Engine, statements: list[str]) -> None:
+    with engine.begin() as admin:
+        for statement in statements:
+            admin.execute(text(statement))
+
+
 def serve_postgres(folder: Path) -> Iterator[Served]:
     with PostgresServer() as server:
         engine = create_engine(server.admin.replace("postgresql:", "postgresql+psycopg:"))
         copy_to(engine, folder)
-        with engine.begin() as admin:
-            admin.execute(text(f"CREATE ROLE kmwatch LOGIN PASSWORD '{PASSWORD}'"))
-            for columns, table in GRANTS:
-                admin.execute(text(f"GRANT SELECT ({columns}) ON {table} TO kmwatch"))
+        execute(engine, documented("PostgreSQL"))
         engine.dispose()
         yield Served(f"postgresql://kmwatch:{PASSWORD}@127.0.0.1:{server.port}/postgres", server.admin)
 
@@ -50,10 +66,7 @@ def serve_mariadb(folder: Path) -> Iterator[Served]:
         engine.dispose()
         engine = create_engine(server.url("barbican"))
         copy_to(engine, folder)
-        with engine.begin() as admin:
-            admin.execute(text(f"CREATE USER kmwatch@127.0.0.1 IDENTIFIED BY '{PASSWORD}'"))
-            for columns, table in GRANTS:
-                admin.execute(text(f"GRANT SELECT ({columns}) ON barbican.{table} TO kmwatch@127.0.0.1"))
+        execute(engine, documented("MariaDB and MySQL"))
         engine.dispose()
         narrow = f"mysql://kmwatch:{PASSWORD}@127.0.0.1:{server.port}/barbican"
         yield Served(narrow, server.url("barbican").replace("mysql", "mariadb"))
@@ -96,9 +109,36 @@ def test_a_secret_comes_with_owner_deletion_expiry_acl_containers_and_plugin(sql
     assert {secret.plugin for secret in found} == {"barbican.plugin.crypto.simple_crypto.SimpleCryptoPlugin"}
 
 
-def test_the_documented_grants_name_what_is_read_and_nothing_else() -> None:
+@pytest.mark.parametrize("heading", ["PostgreSQL", "MariaDB and MySQL", "SQLite"])
+def test_the_guide_names_what_is_read_and_nothing_else(heading: str) -> None:
     read = {table.name: {column.name for column in table.columns} for table in tables.TABLES}
-    assert {table: set(columns.split(", ")) for columns, table in GRANTS} == read
+    statements = "; ".join(documented(heading))
+    given = [(table, columns) for columns, table in GRANT.findall(statements)] or COPY.findall(statements)
+    assert {table: set(re.split(r",\s*", columns)) for table, columns in given} == read
+
+
+def test_the_guides_copy_of_a_file_holds_the_same_secrets_and_nothing_encrypted(sqlite: str, tmp_path: Path) -> None:
+    path = tmp_path / "copy.sqlite"
+    with closing(sqlite3.connect(path)) as copy:
+        for statement in documented("SQLite"):
+            copy.execute(statement.replace("'barbican.sqlite'", f"'{tmp_path / 'barbican.sqlite'}'"))
+        copy.commit()
+    copied = Database(f"sqlite:///{path}")
+    assert copied.read() == Database(sqlite).read()
+    assert copied.excess() == []
+
+
+def test_check_warns_of_an_account_that_could_read_payloads_and_of_no_other(served: Served, tmp_path: Path) -> None:
+    for url, warned in ((served.narrow, False), (served.wide, True)):
+        config = configuration(tmp_path, {"file": {"paths": ["none"]}}, [file_sink(tmp_path)])
+        config["inventory"] = {"database": {"url": url}}
+        path = tmp_path / "kmwatch.yaml"
+        path.write_bytes(json.encode(config))
+        done = run_kmwatch("check", "-c", str(path))
+        assert done.returncode == 0, done.stderr
+        assert ("the account can read encrypted_data.cypher_text" in done.stderr) is warned
+        assert ("the account can write" in done.stderr) is warned
+        assert PASSWORD not in done.stderr + done.stdout
 
 
 def test_the_documented_grants_are_enough_and_not_too_much(served: Served) -> None:

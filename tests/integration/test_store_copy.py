@@ -12,7 +12,7 @@ from msgspec import json
 
 from kmwatch.core.ledger import Query
 from kmwatch.core.state import Row
-from kmwatch.ports import Commit, Move, Reject, Routed, Store
+from kmwatch.ports import Commit, Entry, Move, Reject, Routed, Store
 from kmwatch.store.archive_sqlite import SqliteArchive
 from kmwatch.store.copying import copy
 from kmwatch.store.history import SqliteHistory
@@ -57,6 +57,7 @@ async def filled(store: Store) -> None:
     )  # fmt: skip
     odd = read(3, explained=None, secret_id=None, user_name="é\U0001f511", address="::1", declaration=None)
     await store.commit(reading(read(1), read(2, explained=False, address=None), odd, gone=("api:req-2",)))
+    await store.commit(Commit([], [], [], [], entries=[Entry("inventory/0", 2**40, 2**50, True, b"\x00\xff")]))  # noqa: FBT003
     waiting = await store.pending("siem", 9)
     await store.delivered("siem", [waiting[0].seq])
     await store.dead("siem", [waiting[1].seq], "refused")
@@ -78,7 +79,7 @@ def test_a_store_goes_to_postgresql_and_comes_back_the_same(tmp_path: Path, data
     assert there == back
     assert {name: one.rows for name, one in there.items()} == {
         "offsets": 2, "state": 39, "outbox": 31, "deliveries": 61, "sink_totals": 2, "rejected": 2,
-        "reads": 2, "ledger": 1,
+        "reads": 2, "ledger": 1, "journal": 1,
     }  # fmt: skip
     assert archived(SqliteArchive(first)) == archived(PostgresArchive(database.target)) == archived(SqliteArchive(last))
 

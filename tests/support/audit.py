@@ -41,6 +41,7 @@ from kmwatch.core.record import AuditRecord, Decoded, Slot
 from kmwatch.core.rules.base import Case, Settings
 from kmwatch.core.rules.catalogue import CATALOGUE
 from kmwatch.core.step import Engine, Output
+from kmwatch.core.stocked import Patience
 from kmwatch.core.watermark import Watermark
 from kmwatch.telemetry.status import waiting_streams
 
@@ -212,12 +213,13 @@ def engine(  # noqa: PLR0913  (every part that tests vary)
     waiting: int = 100_000,
     keys: int = 1000,
     rules: Mapping[str, Settings] | None = None,
+    patience: Patience | None = None,
 ) -> Engine:
     """An engine without memory."""
     account = Account()
     detector = Detector(declarations or declared(), rules or {}, keys, account, proxy_expected=False)
     join = Join(Expected(BOTH, settle=settle) if expected is None else expected, open_joins)
-    return Engine(join, Order(waiting), Watermark(lateness), detector, account)
+    return Engine(join, Order(waiting), Watermark(lateness), detector, account, patience=patience)
 
 
 def step(of: Engine, records: Sequence[tuple[str, Decoded]], at_end: Collection[str] = ()) -> Output:
@@ -241,7 +243,8 @@ def balances(of: Engine) -> bool:
     open_by_stream: dict[str, int] = {}
     for stream in waiting_streams(of):
         open_by_stream[stream] = open_by_stream.get(stream, 0) + 1
-    return of.account.events_made == of.account.events_evaluated and all(
+    parked = 0 if of.stocked is None else of.stocked.parking.fresh()
+    return of.account.events_made == of.account.events_evaluated + parked and all(
         stream.waiting == open_by_stream.get(name, 0) for name, stream in of.account.streams.items()
     )
 

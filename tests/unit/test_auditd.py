@@ -56,6 +56,7 @@ def test_a_process_cannot_forge_a_field_by_its_name() -> None:
         ("257", "c000003e", "openat"),
         ("56", "c00000b7", "openat"),
         ("90", "c000003e", "chmod"),
+        ("15", "40000003", "chmod"),  # the 32-bit entry of the same machine
         ("9999", "c000003e", "9999"),
     ],
 )
@@ -122,3 +123,36 @@ def test_any_text_after_a_head_is_read_or_refused(text: str, kind: str) -> None:
 def test_any_content_of_laurels_object_is_read_or_refused(content: dict[str, object]) -> None:
     found = Reader().decode(json.dumps({"ID": "1.000:5", **content}).encode(), None)
     assert isinstance(found, HostRecord | Rejected)
+
+
+HEAD = "msg=audit(1.000:5):"
+
+
+def test_what_io_uring_does_is_told_like_the_system_call_it_stands_for() -> None:
+    line = f"type=URINGOP {HEAD} uring_op=36 success=yes exit=0 items=2 ppid=1 pid=9 uid=0 euid=0 key=(null)"
+    record = decode(line)
+    assert isinstance(record, HostRecord)
+    assert (record.syscall, record.success) == ("unlinkat", True)
+    told = laurel({"ID": "1.000:5", "URINGOP": {"uring_op": 36, "success": "yes", "uid": 0, "euid": 0}})
+    assert (told.syscall, told.types) == ("unlinkat", ("URINGOP",))
+
+
+@pytest.mark.parametrize(("flags", "meant"), [("02", 2), ("0o100001", 0o100001), ("x", None), ("", None)])
+def test_the_flags_of_openat2_have_a_record_of_their_own(flags: str, meant: int | None) -> None:
+    record = decode(f"type=OPENAT2 {HEAD} oflag={flags} mode=0 resolve=0x0")
+    assert isinstance(record, HostRecord)
+    assert record.flags_opened == meant
+    told = laurel({"ID": "1.000:5", "SYSCALL": {"SYSCALL": "openat2"}, "OPENAT2": {"oflag": flags}})
+    assert told.flags_opened == meant
+
+
+def test_old_kernels_call_the_type_of_a_name_otherwise() -> None:
+    record = decode(f'type=PATH {HEAD} item=0 name="/a" inode=1 dev=fe:00 objtype=DELETE')
+    assert isinstance(record, HostRecord)
+    assert record.paths[0].nametype == "DELETE"
+
+
+def laurel(content: dict[str, object]) -> HostRecord:
+    found = Reader().decode(json.dumps(content).encode(), None)
+    assert isinstance(found, HostRecord)
+    return found

@@ -11,7 +11,7 @@ from kmwatch.core.behind import Window
 from kmwatch.core.model import MINUTE, SECOND, Kind, Micros, Secret, Severity
 from kmwatch.core.record import AuditRecord, BackendRecord, Deed, Result, Slot
 from kmwatch.core.state import Memory, Row
-from kmwatch.core.step import BackendClock
+from kmwatch.core.step import BackendClock, Engine
 from kmwatch.telemetry.status import totals
 from tests.support.audit import START, balances, halves
 from tests.support.backed import (
@@ -221,6 +221,14 @@ def test_a_wrong_pin_is_medium_and_the_security_officer_high() -> None:
     assert severities == {Severity.HIGH}
 
 
+def test_nobody_elses_wrong_pin_is_excused_by_a_read_that_fails_at_that_moment() -> None:
+    failing = halves(1, at=START, path="/v1/secrets/s1/payload", status=500)
+    stranger = hsm(1, 50 * MILLI, Deed.LOGIN, result=Result.REFUSED, name="pkcs11-tool", host="jump03")
+    officer = hsm(2, 50 * MILLI, Deed.LOGIN, result=Result.REFUSED, privileged=True)
+    for refused in (stranger, officer):
+        assert alarms(run(engine(), [*failing, refused]).findings) == {"KMW-038": {refused.event_id}}
+
+
 def test_a_refusal_within_the_key_managers_own_failing_read_is_its_own() -> None:
     failing = halves(1, at=START, path="/v1/secrets/s1/payload", status=500)
     refused = store(1, 50 * MILLI, result=Result.REFUSED)
@@ -233,6 +241,55 @@ def test_a_refusal_within_the_key_managers_own_failing_read_is_its_own() -> None
 )
 def test_a_change_of_policies_tokens_or_stored_versions_is_found(path: str, mount: str) -> None:
     assert vault([store(1, 0, Deed.CHANGE, path=path, mount=mount)]) == {"KMW-039": {"backend:1"}}
+
+
+def test_a_response_that_is_wrapped_by_hand_is_a_remark_for_a_person() -> None:
+    out = run(engine(clients=[ROLE]), [store(1, 0, Deed.EXTRACT, path="sys/wrapping/wrap", mount="sys/")])
+    assert next(finding.severity for finding in out.findings if finding.rule == "KMW-037") is Severity.MEDIUM
+
+
+def enabled(number: int, at: Micros) -> BackendRecord:
+    return replace(root(number, at, "sys/audit/file"), detail="update sys/audit/file")
+
+
+def root(number: int, at: Micros, path: str) -> BackendRecord:
+    return store(number, at, Deed.CHANGE, path=path, mount="sys/", role=None, address="10.0.0.9", privileged=True)
+
+
+def test_the_set_up_of_a_store_whose_log_begins_in_our_sight_is_information() -> None:
+    out = run(
+        engine(clients=[ROLE]),
+        [enabled(1, 0), root(2, SECOND, "sys/mounts/kv"), root(3, 2 * SECOND, "sys/policies/acl/kv")],
+    )
+    told = [finding for finding in out.findings if finding.rule in ("KMW-038", "KMW-039")]
+    assert {finding.severity for finding in told} == {Severity.INFORMATIONAL}
+    assert {event_id for finding in told for event_id in finding.event_ids} == {"backend:1", "backend:2", "backend:3"}
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        [],  # its log was there before us
+        [enabled(1, 0), store(2, SECOND, Deed.LOGIN, path="auth/approle/login", mount="auth/approle/")],  # in use
+        [enabled(1, 0), store(2, SECOND, Deed.WRITE)],
+        [enabled(1, 0), root(2, 70 * MINUTE, "sys/mounts/kv")],  # nobody sets up for so long
+        [store(1, 0, Deed.OTHER), enabled(2, SECOND)],  # switched off and on again
+    ],
+)
+def test_a_store_in_use_is_not_being_set_up(before: Records) -> None:
+    late = root(
+        9,
+        80 * MINUTE if len(before) == 2 and before[1].observed_time > START + MINUTE else 5 * SECOND,
+        "sys/policies/acl/kv",
+    )
+    found = vault([*before, late])
+    assert "backend:9" in found["KMW-038"]
+    assert "backend:9" in found["KMW-039"]
+
+
+def test_a_key_that_is_an_address_is_a_key_of_the_hsm_all_the_same() -> None:
+    stolen = replace(hsm(1, 0), path="https://hsm.example/keys/mkek")
+    assert alarms(run(engine(), [stolen]).findings) == {"KMW-035": {"backend:1"}}
 
 
 def test_a_request_without_a_response_is_told_when_none_has_come() -> None:
@@ -263,6 +320,15 @@ def test_reads_that_the_backend_does_not_show_are_a_silent_log() -> None:
     told = [finding for finding in out.findings if finding.rule == "KMW-040"]
     assert told[0].event_ids == ("api:req-0", "api:req-1", "api:req-2")
     assert told[0].subject == "backend"
+
+
+@pytest.mark.parametrize(
+    "clock", [BackendClock(), BackendClock(shows_reads=False)], ids=["its records tell", "declared"]
+)
+def test_a_log_that_never_shows_reads_lacks_none(clock: BackendClock) -> None:
+    reads = [record for number in range(5) for record in read(number, number * SECOND)]
+    unwrap = replace(hsm(9, 50 * MILLI, Deed.UNWRAP), blind=clock.shows_reads)
+    assert alarms(run(engine(clock=clock), [*reads, unwrap]).findings) == {}
 
 
 def test_two_are_not_enough_and_a_read_that_it_shows_ends_the_count() -> None:
@@ -357,18 +423,69 @@ def test_a_restart_in_the_middle_makes_no_difference(cut: int) -> None:
     assert {finding.line_uid for finding in out} == lines(records)
 
 
-def test_memory_is_bounded_when_the_backends_log_runs_far_ahead() -> None:
+def held(of: Engine) -> dict[str, int]:
+    """How much of everything the engine holds."""
+    ledger = of.backend.ledger
+    out = {keyed.name: len(keyed) for keyed in of.states() if keyed.name.startswith("backend/")}
+    out |= {f"{name} by second": sum(map(len, pool._at.values())) for name, pool in ledger.pools.items()}
+    return {**out, "queue": len(ledger._queue), "order": len(of.order.waiting)}
+
+
+@pytest.mark.parametrize(
+    "ahead",
+    [
+        [hsm(number, number * 100 * MILLI) for number in range(2000)],
+        [store(n, n * 100 * MILLI, half="request", result=Result.UNKNOWN) for n in range(2000)],
+        [
+            store(number, number * 100 * MILLI, result=Result.REFUSED, role=None, address="10.9.9.9")
+            for number in range(999)
+        ],
+    ],
+    ids=["reads", "requests without responses", "refusals"],
+)
+def test_memory_is_bounded_when_the_backends_log_is_far_ahead_and_every_record_is_judged(ahead: Records) -> None:
     of = engine(limit=100)
-    run(of, [hsm(number, number * MILLI) for number in range(5000)], end=False)
-    assert max(len(keyed) for keyed in of.states()) <= 1000
+    run(of, ahead, end=False)
+    assert max(held(of).values()) <= 200
     assert balances(of)
 
 
-def test_memory_is_bounded_when_the_backends_log_falls_far_behind() -> None:
+def test_memory_is_bounded_when_the_backends_log_is_far_behind() -> None:
     of = engine(limit=100)
-    run(of, [record for number in range(2000) for record in read(number, number * 10 * MILLI)], end=False)
-    assert max(len(keyed) for keyed in of.states()) <= 1000
+    run(of, [record for number in range(2000) for record in read(number, number * 100 * MILLI)], end=False)
+    assert max(held(of).values()) <= 200
     assert balances(of)
+
+
+def test_a_theft_is_not_crowded_out_by_a_flood_of_refusals() -> None:
+    flood: Records = [
+        store(number, number * MILLI, result=Result.REFUSED, role=None, address="10.0.0.1") for number in range(1, 1000)
+    ]
+    of = engine(clients=[ROLE], inventory=STORED, limit=100)
+    theft = store(5000, 100 * MILLI)
+    assert (
+        "backend:5000"
+        in alarms(run(of, [*read(1, -SECOND), store(6000, -SECOND + 50 * MILLI), theft, *flood]).findings)["KMW-035"]
+    )
+
+
+def test_where_the_account_had_to_forget_requests_a_surplus_says_so_and_the_crowding_is_told() -> None:
+    crowd = [record for number in range(400) for record in read(number, number * 50 * MILLI)]
+    out = run(
+        engine(limit=100),
+        [
+            *crowd,
+            hsm(1, 19 * SECOND + 960 * MILLI),
+            hsm(2, 19 * SECOND + 970 * MILLI),
+            hsm(3, 19 * SECOND + 980 * MILLI),
+            hsm(4, 19 * SECOND + 990 * MILLI),
+            hsm(5, 2 * MINUTE),
+        ],
+    )
+    told = [finding for finding in out.findings if finding.rule == "KMW-035"]
+    assert {finding.reason for finding in told} == {"crowded"}
+    assert max(finding.severity for finding in told) is Severity.HIGH
+    assert any("backend/reads/covers" in finding.message for finding in out.findings if finding.rule == "KMW-046")
 
 
 def test_the_account_shows_what_was_evaluated_of_each_log() -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -87,3 +90,20 @@ def test_check_warns_that_groups_without_ids_cannot_be_told_without_an_inventory
     path.write_text(json.dumps(settings))
     assert main(["check", "-c", str(path)]) == 0
     assert "so only ids can be told; configure inventory" in capsys.readouterr().err
+
+
+def test_what_replay_writes_is_for_its_own_user_alone(tmp_path: Path) -> None:
+    """Events and alerts say who reads what, as the store does; a file that is there keeps its mode."""
+    records = tmp_path / "records.jsonl"
+    with gzip.open(RECORDING / "cadf.jsonl.gz") as recorded:
+        records.write_bytes(recorded.readline())
+    there = tmp_path / "there.jsonl"
+    there.touch(mode=0o644)
+    before = os.umask(0)
+    try:
+        out = ["--events", str(there), "--alerts", str(tmp_path / "alerts"), "--summary", str(tmp_path / "summary")]
+        assert main(["replay", "-c", str(CONFIG), "--from", str(records), *out]) == 0
+    finally:
+        os.umask(before)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir() if path != records}
+    assert modes == {"there.jsonl": 0o644, "alerts": 0o600, "summary": 0o600}

@@ -216,3 +216,9 @@ def test_a_window_covers_its_own_time_and_people_only() -> None:
     lines = [line for serial in (1, 2, 4) for line in event(serial, f"{KEY} 5 NORMAL", syscall="chmod", login="ops1")]
     other = event(3, f"{KEY} 5 NORMAL", syscall="chmod", login="eve")
     assert cited(findings([*lines, *other], [window]), "KMW-042") == {1, 3, 4}
+
+
+@pytest.mark.parametrize("syscall", ["openat2", "777"])
+def test_a_call_that_does_not_show_whether_it_writes_is_no_way_round_the_watch_of_a_folder(syscall: str) -> None:
+    found = findings(event(1, "/etc/barbican/barbican.conf 9 NORMAL", syscall=syscall))
+    assert created(found) == ["KMW-044"]

@@ -339,6 +339,13 @@ def test_what_the_proxy_answered_by_itself_lacks_no_audit_event() -> None:
     assert not {"audit_missing", "service_log_missing", "access_log_missing"} & set(told.event.flags)
 
 
+def test_a_browsers_options_lacks_no_audit_event() -> None:
+    parts = acquainted(ALL)
+    parts.add(line(method="OPTIONS", path="/v1/secrets"))
+    (told,) = parts.due(START + MINUTE)
+    assert "audit_missing" not in told.event.flags
+
+
 def test_what_the_key_manager_served_and_nobody_audited_is_flagged() -> None:
     parts = acquainted(ALL)
     parts.add(line())

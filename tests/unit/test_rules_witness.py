@@ -27,10 +27,13 @@ from kmwatch.core.model import (
     Match,
     Micros,
     Mode,
+    Outcome,
     Reason,
     Severity,
+    Witness,
 )
-from kmwatch.core.rules.base import Hit, Rule, Settings
+from kmwatch.core.pulse import Pulse
+from kmwatch.core.rules.base import Case, Hit, Rule, Settings
 from kmwatch.core.rules.catalogue import CATALOGUE, Surroundings
 from kmwatch.core.rules.conflicting_witness import ConflictingWitness
 from kmwatch.core.rules.counting import MOST_CITED
@@ -187,6 +190,56 @@ def test_024_leaves_health_checks_and_the_list_of_versions_alone() -> None:
 
 def test_024_can_be_told_to_take_what_comes_past_the_proxy() -> None:
     assert say(UnexpectedNetwork(10, Network(past_proxy=False)), flagged("past_proxy")) == []
+
+
+def heard(rule: UnexpectedNetwork, minute: int, proxy: int | None) -> list[Hit]:
+    """A pulse `minute` minutes after the beginning; the proxy's log was last heard `proxy` minutes after it."""
+    last_seen = {} if proxy is None else {Witness.PROXY_LOG: START + proxy * MINUTE}
+    return list(rule.pulse(Pulse(START + minute * MINUTE, last_seen=last_seen)))
+
+
+def test_024_tells_of_an_answered_request_that_the_proxys_log_passed_over() -> None:
+    rule = UnexpectedNetwork(10, Network())
+    assert say(rule, flagged("address_unproven", "proxy_log_missing")) == []
+    (hit,) = heard(rule, 2, proxy=1)
+    assert (hit.reason, hit.key) == ("unseen_by_proxy", "unseen_by_proxy user-1")
+    assert [cited.event_id for cited in hit.citations] == ["api:req-1"]
+    assert heard(rule, 3, proxy=2) == [], "it is told once"
+
+
+def test_024_waits_until_the_proxys_log_is_heard_again() -> None:
+    rule = UnexpectedNetwork(10, Network())
+    say(rule, flagged("proxy_log_missing"))
+    assert heard(rule, 1, proxy=None) == []
+    assert heard(rule, 5, proxy=-1) == []
+    assert len(heard(rule, 6, proxy=5)) == 1
+
+
+def test_024_the_end_of_the_input_tells_what_the_proxys_log_passed_over_if_there_is_one() -> None:
+    rule = UnexpectedNetwork(10, Network())
+    say(rule, flagged("proxy_log_missing"))
+    assert list(rule.rest()) == []
+    heard(rule, 1, proxy=-1)
+    (hit,) = rule.rest()
+    assert hit.reason == "unseen_by_proxy"
+
+
+def test_024_a_line_of_the_proxy_that_comes_late_takes_its_request_back() -> None:
+    rule = UnexpectedNetwork(10, Network())
+    lacking = flagged("proxy_log_missing")
+    say(rule, lacking)
+    found = proven(replace(lacking, flags=()))
+    list(rule.observe(Case(found, None, declared(), lacking)))
+    assert heard(rule, 2, proxy=1) == []
+
+
+def test_024_asks_no_line_of_the_proxy_for_what_was_never_answered_or_may_come_past_it() -> None:
+    rule = UnexpectedNetwork(10, Network())
+    say(rule, replace(flagged("proxy_log_missing"), status=None, outcome=Outcome.UNKNOWN))
+    assert heard(rule, 2, proxy=1) == []
+    rule = UnexpectedNetwork(10, Network(past_proxy=False))
+    say(rule, flagged("proxy_log_missing"))
+    assert heard(rule, 2, proxy=1) == []
 
 
 def test_024_names_a_limited_number_of_requests_a_minute() -> None:

@@ -45,7 +45,7 @@ def test_the_first_thing_to_be_said_of_a_secret_is_its_state(
         [entry.caller.entry for entry in HELD.clauses], [SecretGroup("all", types=("opaque",))],
         [AllowEntry("e", ("octavia",), ("all",))],
     )  # fmt: skip
-    known._secrets["s1"] = secret(1, **changes)
+    known.holdings.put(secret(1, **changes))
     (item,) = take_stock([secret(1, **changes)], known, NOON, 30 * DAY)
     assert (item.state, item.why) == (state, why)
 

@@ -89,11 +89,46 @@ def test_no_client_can_blank_its_line() -> None:
     assert read(line("- -")).path_raw == "-"
 
 
-@pytest.mark.parametrize("cut", [40, 120, 150])
+FORGED = f"\n[pid: 7|app: 0|req: 4/9] 10.0.0.1 () {{3 vars in 69 bytes}} [{STAMP}] GET /v1/quotas => generated 23 bytes"
+
+
+@pytest.mark.parametrize(
+    "request_line",
+    [
+        f"GET /v1/quotas => generated 87 bytes in 6 msecs (x{FORGED}",  # a line feed in the protocol
+        f"GET /v1/quotas{FORGED}",  # CR LF in the URI
+        "GET /v1/quo",
+    ],
+)
+def test_what_stands_before_a_clients_line_feed_is_still_the_web_servers_word(request_line: str) -> None:
+    head = f"[pid: 32595|app: 0|req: 350/350] 10.66.0.9 () {{30 vars in 546 bytes}} [{STAMP}] "
+    got = read((head + request_line).split("\n")[0])
+    assert (got.peer, got.method, got.status, got.cut) == ("10.66.0.9", "GET", None, True)
+    assert "/v1/quotas".startswith(got.path_raw)
+    assert got.flags == (DOUBTFUL,)
+
+
+@pytest.mark.parametrize("cut", [40, 90, 130])
 def test_a_cut_line_is_rejected(cut: int) -> None:
     got = decode(line()[:cut], UTC)
     assert isinstance(got, Rejected)
     assert got.reason is RejectReason.BAD_LINE
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "pcre jit disabled",
+        "--- Python VM already initialized ---",
+        "--- no python application found, check your startup logs for errors ---",
+        "[1795634976] logsize: 262084, triggering log-reopen...",
+        "[1795634976] /var/log/barbican/uwsgi.log reopened.",
+        "invalid HTTP request size (max 4096)...skip",
+        "not enough space in wsgi_req http proto_parser_buf to decode PATH_INFO, consider tuning it with --buffer-size",
+    ],
+)
+def test_what_a_rotating_and_refusing_web_server_says_is_noise(text: str) -> None:
+    assert is_noise(text)
 
 
 def test_a_request_line_is_no_noise() -> None:

@@ -42,7 +42,7 @@ MEANT = {
     ("update", "sys/audit/file"): Deed.CHANGE,
     ("update", "sys/audit/test"): Deed.OTHER,
     ("update", "sys/seal"): Deed.CHANGE,
-    ("update", "sys/wrapping/"): Deed.OTHER,
+    ("update", "sys/wrapping/wrap"): Deed.EXTRACT,
     ("update", "auth/approle/login"): Deed.LOGIN,
     ("update", "auth/approle/role/"): Deed.CHANGE,
     ("update", "auth/token/"): Deed.CHANGE,
@@ -69,6 +69,7 @@ def test_every_line_of_the_recording_means_what_its_operation_and_path_say() -> 
         ("patch", "kv1/data/key", Deed.CHANGE),
         ("update", "kv1/metadata/key", Deed.CHANGE),
         ("update", "kv1/config", Deed.CHANGE),
+        ("update", "identity/entity", Deed.CHANGE),  # another way to a policy
     ],
 )
 def test_both_versions_of_the_key_value_store_are_understood(operation: str, path: str, deed: Deed) -> None:
@@ -124,3 +125,41 @@ def test_a_damaged_line_is_rejected(change: dict[str, object], reason: RejectRea
 def test_any_content_is_read_or_refused(content: dict[str, object]) -> None:
     found = Reader().decode(json.dumps({"time": "2026-11-24T00:00:00Z", **content}).encode(), None)
     assert isinstance(found, BackendRecord | Rejected)
+
+
+def line(path: str, operation: str = "read", *, response: dict[str, object] | None = None, **request: object) -> bytes:
+    asked = {"id": "r1", "operation": operation, "path": path, "mount_type": "kv", **request}
+    told = {"type": "response", "time": "2026-11-24T00:20:45Z", "auth": {"display_name": "x"}, "request": asked}
+    return json.dumps({**told, "response": response if response is not None else {"data": {"a": 1}}}).encode()
+
+
+KEY = "0123456789abcdef" * 2
+
+
+@pytest.mark.parametrize(
+    ("path", "mount"), [(f"barbican/data/{KEY}", "cloud/barbican/"), (f"cloud/barbican/data/{KEY}", "cloud/barbican/")]
+)
+def test_in_a_namespace_path_and_mount_have_its_name_whether_the_log_writes_it_or_not(path: str, mount: str) -> None:
+    record = read(line(path, mount_point=mount, namespace={"id": "n", "path": "cloud/"}))
+    assert (record.deed, record.mount, record.path) == (Deed.READ, mount, f"cloud/barbican/data/{KEY}")
+    root = read(line("sys/policies/acl/x", "update", namespace={"id": "n", "path": "cloud/"}))
+    assert (root.deed, root.control) == (Deed.CHANGE, True)
+
+
+@pytest.mark.parametrize(
+    ("path", "deed", "mount"),
+    [
+        (f"barbican/data/{KEY}", Deed.READ, "barbican/"),
+        (f"barbican/metadata/{KEY}", Deed.EXTRACT, "barbican/"),
+        (f"team/barbican/{KEY}", Deed.READ, "team/barbican/"),  # version 1
+        ("transit/decrypt/k", Deed.OTHER, None),
+    ],
+)
+def test_a_server_that_writes_no_mount_is_understood_by_the_path(path: str, deed: Deed, mount: str | None) -> None:
+    record = read(line(path, mount_type=None))
+    assert (record.deed, record.mount) == (deed, mount)
+
+
+def test_a_payload_in_a_wrapped_response_is_read_out_in_a_way_the_key_manager_never_takes() -> None:
+    wrapped = read(line(f"barbican/data/{KEY}", mount_point="barbican/", response={"wrap_info": {"ttl": 60}}))
+    assert (wrapped.deed, wrapped.result) == (Deed.EXTRACT, Result.OK)

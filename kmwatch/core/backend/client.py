@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from kmwatch.core.behind import Behind, Client
 from kmwatch.core.constraint import Range, inside, parse_address, ranges
-from kmwatch.core.record import BackendRecord
+from kmwatch.core.record import BackendRecord, Result
 
 
 class Identity(Struct, frozen=True):
@@ -49,8 +49,11 @@ class Clients:
         return Identity(shown, tuple(client for client in self.declared if self._fits(client, record, shown=shown)))
 
     def may_use(self, identity: Identity, mount: str) -> bool:
-        """Whether one of the clients that it may be is declared for a mount of the store."""
-        return any(client.mounts is None or mount in client.mounts for client in identity.fitting)
+        """Whether one of the clients that it may be is declared for a mount of the store, in whatever namespace."""
+        return any(
+            client.mounts is None or any(mount == one or mount.endswith(f"/{one}") for one in client.mounts)
+            for client in identity.fitting
+        )
 
     def logs_in_to(self, role: str | None, is_mount: Callable[[str], bool]) -> bool:
         """Whether a role of a store is one that may use the Key Manager's mounts, by declaration."""
@@ -65,8 +68,8 @@ class Clients:
         compared = 0
         for patterns, held in ((client.names, record.name), (client.roles, record.role), (client.hosts, record.host)):
             if patterns is None or held is None:
-                if patterns is client.roles and patterns is not None and record.mount is not None:
-                    return False  # a store shows the role of whoever has one
+                if patterns is client.roles and patterns is not None and self._would_show(record):
+                    return False
                 continue
             compared += 1
             if not any(fnmatchcase(held, pattern) for pattern in patterns):
@@ -77,3 +80,8 @@ class Clients:
             if not inside(parse_address(record.address), allowed):
                 return False
         return compared > 0 or not shown
+
+    @staticmethod
+    def _would_show(record: BackendRecord) -> bool:
+        """A store shows the role of whoever has one; whom it refuses, only if it knows the token all the same."""
+        return record.mount is not None and (record.result is not Result.REFUSED or record.name is not None)

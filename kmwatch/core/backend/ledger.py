@@ -82,10 +82,11 @@ class Verdict(Struct, frozen=True):
     doubt: AuditEvent | None = None  # a request that would account for it, if we knew how it ended
     server: bool = False  # its client has served the API's own reads before
     gaps: int = 0  # requests of late whose audit records are incomplete
+    crowded: bool = False  # the account had to forget requests of late
 
 
 class Ledger:
-    """Bounded: the least recent go first, with a count."""
+    """Bounded: the least recent go first, with a count. A record that has to make room is judged at once, not lost."""
 
     def __init__(self, tolerance: Micros, patience: Micros, limit: int, inventory: Inventory) -> None:
         """Take the clocks' error, how long to wait for API requests, bounds, and what the inventory knows."""
@@ -94,10 +95,15 @@ class Ledger:
         self._inventory = inventory
         self._requests: Keyed[Known] = Keyed("backend/requests", Known, limit)
         self._records: Keyed[BackendRecord] = Keyed("backend/records", BackendRecord, limit)
-        self._waiting: Keyed[Waiting] = Keyed("backend/waiting", Waiting, limit)
+        self._waiting: Keyed[Waiting] = Keyed("backend/waiting", Waiting, limit, lambda _, one: self._early.append(one))
         self._lines: Keyed[int] = Keyed("backend/lines", int, limit)  # connections, clients -> reads accounted for
         self._missing: Keyed[AuditEvent] = Keyed("backend/missing", AuditEvent, _MOST_MISSING)
         self._gaps: Keyed[Micros] = Keyed("backend/gaps", int, limit)  # requests with gaps -> when
+        self._forgot: Keyed[Micros] = Keyed("backend/forgot", int, 1)  # when requests had to go
+        self._early: list[Waiting] = []  # records that had to make room
+        self._limit = limit
+        self.blind = False  # the log has no record of payloads read, so that none is missing
+        self._shown: Keyed[int] = Keyed("backend/shown", int, 1)  # set once the log turned out to be such
         self._kept = self._patience + _KEEP
         self._queue: list[tuple[Micros, Micros, str]] = []
         self._tidy_at: Micros = _NEVER
@@ -123,6 +129,9 @@ class Ledger:
             keys = keyed and about is not None
             self.pools[name].open(Cover(event.event_id, began, until, Rank(of), capacity, about, keys))
             self._tidy_at = min(self._tidy_at, (until // SECOND + 1) * SECOND + self._kept)
+            if self.pools[name].is_crowded:
+                self.pools[name].is_crowded = False
+                self._forgot.put("", max(event.observed_time, self._forgot.get("") or 0))
 
     def _covers(self, event: AuditEvent) -> tuple[Rank | None, list[tuple[str, int]]]:
         """How surely a request reached the backend, and what it accounts for there."""
@@ -158,8 +167,17 @@ class Ledger:
 
     def add(self, record: BackendRecord, streams: list[str], now: Micros) -> None:
         """Take an operation; it waits until all API requests that may account for it are told."""
+        if record.blind and self._shown.get("") is None:
+            self._shown.put("", 1)
         self._waiting.put(record.event_id, Waiting(record, now, streams))
         heapq.heappush(self._queue, self._turn(record, now))
+        if len(self._queue) > 2 * self._limit:
+            self._line_up()
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether records have had to make room, and are to be judged now."""
+        return bool(self._early)
 
     @property
     def next(self) -> Micros:
@@ -172,6 +190,9 @@ class Ledger:
         Yields:
             The streams of the records that are settled by that, and what is to be said.
         """
+        while self._early:
+            early = self._early.pop(0)
+            yield early.streams, self._judge(early.record)
         while self.next <= now:
             if self._queue and self._queue[0][0] <= self._tidy_at:
                 waiting = self._waiting.pop(heapq.heappop(self._queue)[2])
@@ -186,6 +207,10 @@ class Ledger:
         latest = [turn[0] for turn in self._queue]
         latest += [cover.ended + self._kept for pool in self.pools.values() for _, cover in pool.covers.items()]
         return max(latest, default=0) + SECOND
+
+    def _line_up(self) -> None:
+        self._queue = [self._turn(waiting.record, waiting.at) for _, waiting in self._waiting.items()]
+        heapq.heapify(self._queue)
 
     def _turn(self, record: BackendRecord, at: Micros) -> tuple[Micros, Micros, str]:
         later = _LOGIN_LATER if record.deed is Deed.LOGIN else 0  # by then its connection has shown what it is for
@@ -261,6 +286,7 @@ class Ledger:
             None if doubt is None else doubt.event,
             self._lines.get(_who(record)) is not None,
             sum(1 for _, at in self._gaps.items() if at <= record.observed_time + self._tolerance),
+            (self._forgot.get("") or 0) + _GAP_MATTERS > record.observed_time,
         )
 
     def _retire_reads(self, pool: Pool, before: Micros) -> list[Verdict]:
@@ -285,6 +311,8 @@ class Ledger:
             elif cover.points and len(self._missing):
                 for key, _ in list(self._missing.items()):
                     self._missing.pop(key)
+            elif self.blind or self._shown.get("") is not None:
+                continue
             elif not cover.points and cover.rank is Rank.SURE and event.kind is Kind.RETRIEVAL:
                 self._missing.put(event.event_id, event)
                 lacking = tuple(event for _, event in self._missing.items())
@@ -296,6 +324,7 @@ class Ledger:
         for pool in self.pools.values():
             yield from pool.states()
         yield from (self._requests, self._records, self._waiting, self._lines, self._missing, self._gaps)
+        yield from (self._forgot, self._shown)
 
     def streams(self) -> list[str]:
         """The stream of each record that waits."""
@@ -303,8 +332,7 @@ class Ledger:
 
     def restored(self) -> None:
         """Find derived state again."""
-        self._queue = [self._turn(waiting.record, waiting.at) for _, waiting in self._waiting.items()]
-        heapq.heapify(self._queue)
+        self._line_up()
         for pool in self.pools.values():
             pool.index()
         self._plan()

@@ -80,7 +80,8 @@ class Pool:
 
     def __init__(self, name: str, tolerance: Micros, limit: int) -> None:
         """Believe times up to `tolerance`, which is the clocks' error."""
-        self.covers: Keyed[Cover] = Keyed(f"backend/{name}/covers", Cover, limit)
+        self.covers: Keyed[Cover] = Keyed(f"backend/{name}/covers", Cover, limit, self._forget)
+        self.is_crowded = False  # requests had to go that points may still come for
         self.points: Keyed[Point] = Keyed(f"backend/{name}/points", Point, limit)
         self.offset: Keyed[Offset] = Keyed(f"backend/{name}/offset", Offset, 1)
         self._tolerance = tolerance
@@ -143,7 +144,7 @@ class Pool:
             for key in cover.points:
                 self.points.pop(key)
         for key, point in list(self.points.items()):
-            if point.cover is None and point.at < before:
+            if point.at < before and (point.cover is None or self.covers.get(point.cover) is None):
                 self.points.pop(key)
         return over
 
@@ -171,6 +172,10 @@ class Pool:
         """Whether a request held a point by what the clocks have shown, and not only by what they are allowed."""
         known = self.offset.get("")
         return known is None or (point.at - known.most <= cover.ended and point.at - known.least >= cover.began)
+
+    def _forget(self, _: str, cover: Cover) -> None:
+        self._unindex(cover)
+        self.is_crowded = True
 
     def _is_free(self, cover: Cover) -> bool:
         return len(cover.points) < cover.capacity

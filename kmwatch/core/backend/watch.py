@@ -10,6 +10,7 @@ from msgspec import Struct, field
 from kmwatch.core.backend.client import Clients
 from kmwatch.core.backend.keys import Inventory
 from kmwatch.core.backend.ledger import POOL_OF, Ledger, Verdict
+from kmwatch.core.backend.setup import SetUp
 from kmwatch.core.behind import Behind
 from kmwatch.core.keyed import Keyed
 from kmwatch.core.model import SECOND, AuditEvent, Micros
@@ -36,14 +37,21 @@ class BackendWatch:
         """Know what is declared, and the account."""
         self.ledger = ledger
         self._behind, self._clients, self._inventory = behind, Clients(behind), inventory
-        self._halves: Keyed[Half] = Keyed("backend/halves", Half, limit)
+        self._early: list[Half] = []  # halves that had to make room
+        self._halves: Keyed[Half] = Keyed("backend/halves", Half, limit, lambda _, half: self._early.append(half))
         self._told: Keyed[int] = Keyed("backend/told", int, min(limit, _REMEMBERED))
         self._next_half: Micros = _NEVER
+        self._set_up = SetUp()
 
     @property
     def next(self) -> Micros:
         """Nothing is due before this."""
         return min(self.ledger.next, self._next_half)
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether something has had to make room, and is due now."""
+        return bool(self._early) or self.ledger.is_crowded
 
     def hear(self, event: AuditEvent) -> None:
         """Take an API request as it is told."""
@@ -75,6 +83,10 @@ class BackendWatch:
 
     def due(self, now: Micros) -> Iterator[tuple[BackendCase | None, Verdict | None, list[str]]]:
         """Operations without an end, and what the account says, up to now."""
+        while self._early:
+            half = self._early.pop(0)
+            case, streams = self._operation(half.record, half.streams, now)
+            yield case, None, streams
         if now >= self._next_half:
             over = [half for _, half in self._halves.items() if half.at + _HALF_WAITS <= now]
             for half in over:
@@ -90,7 +102,7 @@ class BackendWatch:
         ours = self._inventory.is_ours(record)
         if record.deed is Deed.LOGIN and record.mount is not None:
             ours = self._clients.logs_in_to(record.role, self._inventory.is_mount)
-        return BackendCase(record, self._clients, self._behind, ours=ours)
+        return BackendCase(record, self._clients, self._behind, ours=ours, secret=self._inventory.secret_at(record))
 
     def end(self) -> Micros:
         """When all that waits now is due: the input has ended."""
@@ -99,7 +111,7 @@ class BackendWatch:
 
     def states(self) -> Iterable[Keyed[Any]]:
         """All memory, for commit and restore."""
-        return (*self.ledger.states(), self._halves, self._told, self._inventory.learned)
+        return (*self.ledger.states(), self._halves, self._told, self._inventory.learned, *self._set_up.states())
 
     def streams(self) -> list[str]:
         """The stream of each record that waits."""
@@ -113,6 +125,7 @@ class BackendWatch:
     def _operation(self, record: BackendRecord, streams: list[str], now: Micros) -> tuple[BackendCase, list[str]]:
         """An operation is whole: it waits for the account, unless no API request can have asked for it."""
         case = self.case_of(record)
+        case.set_up = self._set_up.covers(record, ours=case.ours)
         if case.ours and not case.barred and (record.deed in POOL_OF or record.result is Result.REFUSED):
             self.ledger.add(record, streams, now)
             return case, []

@@ -67,6 +67,8 @@ class Files:
             act = _act(path, event)
             if role is None or path.nametype == "PARENT":
                 continue
+            if role is Role.CONFIG and act is Act.READ and _may_write(event):
+                act = Act.CONTENT  # watches of folders show writes
             touches[Touch(role, act, where, path.inode, event.success is False)] = None
         if event.success is not False:
             self._learn(event)
@@ -117,6 +119,12 @@ class Files:
             self._names.put(file, left)
         else:
             self._names.pop(file)
+
+
+def _may_write(event: HostRecord) -> bool:
+    """Whether the log does not tell reading from writing: openat2 and io_uring without flags, calls without a name."""
+    call = event.syscall or ""
+    return (call in _OPENING and event.flags_opened is None) or call.isdigit()
 
 
 def _file(path: HostPath, event: HostRecord) -> str:

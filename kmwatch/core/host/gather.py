@@ -69,6 +69,11 @@ class Gather:
             event = self._crowded.pop(0)
             yield self._whole(event.lines[0].key, event)
 
+    @property
+    def is_crowded(self) -> bool:
+        """Whether events have had to make room, and are due now."""
+        return bool(self._crowded)
+
     def index(self) -> None:
         """Find out when something is due next."""
         self.next = min([event.at + 1 for _, event in self.open.items()], default=_NEVER)
@@ -95,6 +100,7 @@ def merged(lines: list[HostRecord]) -> HostRecord:
         call,
         types=tuple(kind for line in lines for kind in line.types),
         process=process,
+        flags_opened=next((line.flags_opened for line in (call, *lines) if line.flags_opened is not None), None),
         cwd=next((line.cwd for line in lines if line.cwd is not None), None),
         paths=tuple(path for line in lines for path in line.paths),
         changes=tuple(change for line in lines for change in line.changes),

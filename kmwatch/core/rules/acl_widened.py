@@ -19,6 +19,7 @@ class AclWidened(Stateless):
     """A declaration whose actions include acl_change names a granter."""
 
     meta = META
+    forgives = True
 
     def __init__(self, settings: Settings) -> None:
         """Need no setting of its own."""

@@ -1,7 +1,8 @@
 """KMW-038: the backend refused somebody (a wrong PIN, a token without the right), or its security officer or root came.
 
 A wrong PIN leaves no trace in the Key Manager, and real HSMs count them: a few are an outage. The Key Manager's own
-refusals (an expired or revoked token) come within its own failing reads, and are theirs. ATT&CK: T1110.
+refusals (an expired or revoked token) come within its own failing reads, and are theirs; a stranger's, and a security
+officer's, are not, whatever fails at that moment. ATT&CK: T1110.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class BackendAccessRefused(Silent, NoRequests):
         """Hit on a privileged login, and on a refusal that no API request can be behind."""
         record = case.record
         if record.result is Result.REFUSED:
-            if not case.ours and (case.control or record.mount is None):
+            if case.barred or (not case.ours and (case.control or record.mount is None)):
                 yield self._refused(case)
         elif record.privileged and (record.deed is Deed.LOGIN or record.mount is not None):
             yield hit(case, f"used the highest privilege: {record.detail!a}", "privileged", Severity.HIGH)

@@ -2,7 +2,7 @@
 
 Whoever unwraps a project key chooses the new key's attributes: as not sensitive, its value can be read, and every
 payload of the project decrypted elsewhere, without one decrypt in the HSM's log. On a store: lists, metadata, other
-versions, undelete, a snapshot of all of it. ATT&CK: T1552.004.
+versions, undelete, a snapshot of all of it, a response wrapped so that another may fetch it. ATT&CK: T1552.004.
 """
 
 from __future__ import annotations
@@ -40,4 +40,6 @@ class BackendKeyExtraction(Silent, NoRequests):
         if record.path and record.path not in record.detail:
             what += f" on {record.path!a}"
         severity = min(Severity.HIGH, META.defaults.severity) if failed else None
+        if case.control and (record.path or "").rpartition("sys/")[2].startswith("wrapping/"):
+            severity = Severity.MEDIUM  # what was handed over is not known
         yield hit(case, what, REFUSED if failed else "extraction", severity)

@@ -38,6 +38,8 @@ class BackendSessionUnaccounted(Silent, NoRequests):
         record = case.record
         if not case.barred or record.deed not in (Deed.LOGIN, Deed.UNWRAP, Deed.READ):
             return
+        if record.result is Result.REFUSED:
+            return  # KMW-038 tells it
         if record.deed is Deed.READ and record.result is Result.OK:
             return  # KMW-035 tells it
         yield hit(case, f"is declared for no {record.deed} ({record.detail!a})", "undeclared_client")

@@ -170,6 +170,30 @@ class Withholder(Protocol):
         """What was held back: the input has ended."""
 
 
+@runtime_checkable
+class Forgiving(Protocol):
+    """A rule that has nothing to say of a request that a declaration explains."""
+
+    forgives: bool
+
+
+class Recorder(Protocol):
+    """What several rules remember together. It is shown an event before they are, once, and says nothing."""
+
+    def applies(self, kind: Kind, outcome: Outcome, failure: Failure | None) -> bool:
+        """Whether events of this class are to be remembered."""
+
+    def note(self, case: Case) -> None:
+        """Remember one event."""
+
+
+@runtime_checkable
+class Sharing(Protocol):
+    """A rule that shares memory with others."""
+
+    shared: tuple[Recorder, ...]
+
+
 class Stateless:
     """A rule without memory."""
 

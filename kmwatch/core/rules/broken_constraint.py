@@ -23,6 +23,7 @@ class BrokenConstraint(Stateless):
     """The mark of a stolen credential: the right identity from the wrong place, at the wrong time, too often."""
 
     meta = META
+    forgives = True
 
     def __init__(self, settings: Settings) -> None:
         """Need no setting of its own."""

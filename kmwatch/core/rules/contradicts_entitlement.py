@@ -34,18 +34,16 @@ class ContradictsEntitlement:
 
     def __init__(self, acls: AclHistory) -> None:
         """Take the changes of ACLs that were seen."""
+        self.shared = (acls,)
         self._acls = acls
 
     def applies(self, kind: Kind, outcome: Outcome, failure: Failure | None) -> bool:
-        """Successful ACL changes and payload reads."""
-        return kind in (Kind.ACL_CHANGE, Kind.RETRIEVAL) and outcome is Outcome.SUCCESS and failure is None
+        """Successful payload reads."""
+        return kind is Kind.RETRIEVAL and outcome is Outcome.SUCCESS and failure is None
 
     def observe(self, case: Case) -> Iterable[Hit]:
-        """Note a change, or hold a read against what is known of its secret."""
+        """Hold a read against what is known of its secret."""
         event = case.event
-        if event.kind is Kind.ACL_CHANGE:
-            self._acls.note(case)
-            return ()
         secret = None if event.target.id is None else case.declarations.secret(event.target.id)
         if secret is None or self._acls.is_known(secret.id):
             return ()

@@ -26,6 +26,7 @@ class CrossProject(Stateless):
     """A shared service is declared: what a declaration explains is left alone."""
 
     meta = META
+    forgives = True
 
     def __init__(self, settings: Settings) -> None:
         """Need no setting of its own."""

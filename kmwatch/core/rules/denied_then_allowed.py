@@ -28,16 +28,17 @@ class DeniedThenAllowed:
 
     def __init__(self, settings: Settings, limit: int, acls: AclHistory) -> None:
         """Take threshold (refusals) and window; remember at most `limit` pairs of caller and secret."""
+        self.shared = (acls,)
         self._chains = Sequence("KMW-014/chains", (settings.threshold, 1), settings.window, limit)
         self._window, self._acls = settings.window, acls
 
     def applies(self, kind: Kind, outcome: Outcome, failure: Failure | None) -> bool:
-        """Refusals, and successful ACL changes and payload reads."""
+        """Refusals, and successful payload reads."""
         success = outcome is Outcome.SUCCESS and failure is None
-        return failure is Failure.DENIED or (kind in (Kind.RETRIEVAL, Kind.ACL_CHANGE) and success)
+        return failure is Failure.DENIED or (kind is Kind.RETRIEVAL and success)
 
     def observe(self, case: Case) -> Iterable[Hit]:
-        """Note a refusal or a grant, or find the refusals before a read."""
+        """Note a refusal, or find the refusals before a read."""
         event = case.event
         if event.target.type != "secret" or event.target.id is None:
             return ()
@@ -46,8 +47,7 @@ class DeniedThenAllowed:
         if event.failure is Failure.DENIED:
             self._chains.open(key, event.event_id, case.citation)
             return ()
-        if event.kind is Kind.ACL_CHANGE:
-            self._acls.note(case)
+        if not self._chains.is_open(key):
             return ()
         cited = self._chains.follow(key, event.event_id, case.citation)
         if not cited:

@@ -55,9 +55,11 @@ class FirstSeenPair:
             return ()
         name = secret.name if secret is not None else None
         pair = f"{case.caller} {brief(name or event.target.id or event.path)}"
-        at, over = event.event_time, self._learning.is_over(event)
+        at = event.event_time
         seen = self._pairs.see(pair, at) if case.confirmed else self._pairs.last(pair, at)
-        if seen is not None or not over or not self._told.allows(case.caller, event.observed_time):
+        if seen is not None or not self._learning.is_over(event):
+            return ()
+        if not self._told.allows(case.caller, event.observed_time):
             return ()
         message = f"{person(event)} read {thing(case)} for the first time, under {match.declaration}"
         return (Hit(case.caller, (case.citation,), message, match, "first_seen"),)

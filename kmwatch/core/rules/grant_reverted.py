@@ -32,6 +32,7 @@ class GrantReverted:
 
     def __init__(self, settings: Settings, limit: int, acls: AclHistory) -> None:
         """Take the window: from the grant to its end."""
+        self.shared = (acls,)
         self._window, self._acls = settings.window, acls
         self._reads = Recent("KMW-010/reads", _READS, settings.window, limit)
 
@@ -47,11 +48,9 @@ class GrantReverted:
             return ()
         secret = brief(secret)
         if event.kind is Kind.RETRIEVAL:
-            granted = self._acls.before(secret, at, self._window)
-            if any(not c.declared and c.citation.user_id != event.initiator.user_id for c in granted):
+            if self._acls.by_others(case, self._window):
                 self._reads.add(secret, at, case.citation)
             return ()
-        self._acls.note(case)
         return self._end(case, secret, at)
 
     def _end(self, case: Case, secret: str, at: Micros) -> Iterable[Hit]:

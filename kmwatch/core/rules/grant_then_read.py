@@ -32,27 +32,18 @@ class GrantThenRead:
 
     def __init__(self, settings: Settings, acls: AclHistory, reads: Reads) -> None:
         """Take the window: how long after a change a read follows it."""
+        self.shared = (acls, reads)
         self._window, self._acls, self._reads = settings.window, acls, reads
         self._explained = min(settings.severity, Severity.MEDIUM)
 
     def applies(self, kind: Kind, outcome: Outcome, failure: Failure | None) -> bool:
-        """Successful ACL changes and payload reads."""
-        return kind in (Kind.ACL_CHANGE, Kind.RETRIEVAL) and outcome is Outcome.SUCCESS and failure is None
+        """Successful payload reads; the changes before them are remembered for several rules."""
+        return kind is Kind.RETRIEVAL and outcome is Outcome.SUCCESS and failure is None
 
     def observe(self, case: Case) -> Iterable[Hit]:
-        """Note a change, or hold a read against the changes before it."""
-        event = case.event
-        if event.kind is Kind.ACL_CHANGE:
-            self._acls.note(case)
-            return ()
-        secret, at = event.target.id, event.event_time
-        before = None if secret is None else self._reads.last(secret)
-        self._reads.note(case)
-        changes = [
-            c.citation
-            for c in self._acls.before(secret, at, self._window)
-            if not c.declared and c.citation.user_id != event.initiator.user_id
-        ]
+        """Hold a read against the changes before it."""
+        event, before = case.event, self._reads.before
+        changes = self._acls.by_others(case, self._window)
         if not changes or self._is_familiar(case):
             return ()
         if before is not None and before.by == case.caller and before.at < changes[0].event_time:

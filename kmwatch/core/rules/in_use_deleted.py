@@ -31,19 +31,17 @@ class InUseDeleted:
 
     def __init__(self, settings: Settings, reads: Reads) -> None:
         """Take the window: how long a read shows that a secret is in use."""
+        self.shared = (reads,)
         self._window, self._reads = settings.window, reads
         self._own = min(settings.severity, Severity.LOW)
 
     def applies(self, kind: Kind, outcome: Outcome, failure: Failure | None) -> bool:
-        """Successful deletions and payload reads."""
-        return kind in (Kind.DELETE, Kind.RETRIEVAL) and outcome is Outcome.SUCCESS and failure is None
+        """Successful deletions; the reads before them are remembered for several rules."""
+        return kind is Kind.DELETE and outcome is Outcome.SUCCESS and failure is None
 
     def observe(self, case: Case) -> Iterable[Hit]:
-        """Note a read, or hold a deletion against the latest."""
+        """Hold a deletion against the latest read."""
         event, match = case.event, case.match
-        if event.kind is Kind.RETRIEVAL:
-            self._reads.note(case)
-            return ()
         secret = event.target.id
         read = None if secret is None else self._reads.last(secret)
         if secret is None or read is None or event.event_time - read.at > self._window:

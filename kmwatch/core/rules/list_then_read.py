@@ -44,6 +44,8 @@ class ListThenRead:
             if event.target.type == "secret":
                 self._chains.open(case.caller, event.event_id, case.citation)
             return ()
+        if not self._chains.is_open(case.caller):
+            return ()
         if match is not None and (match.rate is not None or self._is_backup(case)):
             return ()
         secret = brief(event.target.id or event.path)

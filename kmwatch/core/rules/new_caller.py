@@ -48,9 +48,9 @@ class NewCaller:
         project = (secret.project_id if secret is not None else None) or event.initiator.project_id
         if project is None:
             return ()
-        key, at, over = f"{case.caller} {project}", event.event_time, self._learning.is_over(event)
+        key, at = f"{case.caller} {project}", event.event_time
         seen = self._callers.see(key, at) if case.confirmed else self._callers.last(key, at)
-        if seen is not None or not over:
+        if seen is not None or not self._learning.is_over(event):
             return ()
         message = f"{person(event)} read in project {project} for the first time: {thing(case)}"
         severity = self._declared if match is not None and match.explained else None

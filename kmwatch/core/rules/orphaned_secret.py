@@ -32,17 +32,17 @@ class OrphanedSecret:
 
     def __init__(self, settings: Settings, declarations: Declarations, reads: Reads) -> None:
         """Take threshold (secrets worth a report) and window (how long unread is long)."""
+        self.shared = (reads,)
         self._threshold, self._window = settings.threshold, settings.window
         self._declarations, self._reads = declarations, reads
         self._last: Keyed[Micros] = Keyed("KMW-032/last", int, 1)
 
-    def applies(self, kind: Kind, outcome: Outcome, failure: Failure | None) -> bool:
-        """Successful payload reads."""
-        return kind is Kind.RETRIEVAL and outcome is Outcome.SUCCESS and failure is None
+    def applies(self, kind: Kind, outcome: Outcome, failure: Failure | None) -> bool:  # noqa: ARG002
+        """None: reads are remembered for several rules."""
+        return False
 
-    def observe(self, case: Case) -> Iterable[Hit]:
-        """Note a read."""
-        self._reads.note(case)
+    def observe(self, case: Case) -> Iterable[Hit]:  # noqa: ARG002
+        """Nothing to look at."""
         return ()
 
     def pulse(self, pulse: Pulse) -> Iterable[Hit]:

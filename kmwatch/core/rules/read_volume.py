@@ -47,10 +47,13 @@ class ReadVolume:
         if case.before is not None:
             return ()
         event = case.event
-        over = self._learning.is_over(event)
+        if not self._learning.is_over(event):
+            if case.confirmed:
+                self._series.count(case.caller, event.event_time)
+            return ()
         add = self._series.add if case.confirmed else self._series.judge
         found = add(case.caller, event.event_time)
-        if not over or found.days < _DAYS or found.above < self._score or found.count - found.usual < FLOOR:
+        if found.days < _DAYS or found.above < self._score or found.count - found.usual < FLOOR:
             return ()
         message = (
             f"{person(event)} made {found.count} reads within an hour; "

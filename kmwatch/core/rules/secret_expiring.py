@@ -36,17 +36,17 @@ class SecretExpiring:
 
     def __init__(self, settings: Settings, limit: int, declarations: Declarations, reads: Reads) -> None:
         """Take the window within which a read shows that a secret is in use."""
+        self.shared = (reads,)
         self._window, self._reads, self._declarations = settings.window, reads, declarations
         self._told: Keyed[int] = Keyed("KMW-031/told", int, limit)
         self._day: Keyed[int] = Keyed("KMW-031/day", int, 1)
 
-    def applies(self, kind: Kind, outcome: Outcome, failure: Failure | None) -> bool:
-        """Successful payload reads."""
-        return kind is Kind.RETRIEVAL and outcome is Outcome.SUCCESS and failure is None
+    def applies(self, kind: Kind, outcome: Outcome, failure: Failure | None) -> bool:  # noqa: ARG002
+        """None: reads are remembered for several rules."""
+        return False
 
-    def observe(self, case: Case) -> Iterable[Hit]:
-        """Note a read."""
-        self._reads.note(case)
+    def observe(self, case: Case) -> Iterable[Hit]:  # noqa: ARG002
+        """Nothing to look at."""
         return ()
 
     def pulse(self, pulse: Pulse) -> Iterable[Hit]:

@@ -9,9 +9,10 @@ from msgspec import Struct
 
 from kmwatch.core.constraint import Range, inside, parse_address
 from kmwatch.core.keyed import Keyed
-from kmwatch.core.model import HOUR, AddressSource, AuditEvent, Failure, Kind, Micros, Mode, Outcome, Severity
+from kmwatch.core.model import HOUR, AddressSource, AuditEvent, Failure, Kind, Micros, Mode, Outcome, Severity, Witness
+from kmwatch.core.pulse import Pulse
 from kmwatch.core.rules.base import Case, Hit, Meta, Settings, brief, person
-from kmwatch.core.rules.counting import MOST_CITED, Sparing
+from kmwatch.core.rules.counting import MOST_CITED, Recent, Sparing
 
 META = Meta(
     "KMW-024",
@@ -35,6 +36,8 @@ class Network(Struct, frozen=True):
 
 
 ANYWHERE = Network()
+_UNSEEN = "unseen_by_proxy"
+_LACKS = "proxy_log_missing"
 _TOLD = {
     "past_proxy": "came past the proxy",
     "network": "came from outside the management networks",
@@ -46,6 +49,10 @@ class UnexpectedNetwork:
     """Any request of the API counts, granted or not: who can ask at all has a way in that nobody declared.
 
     One finding an address and anomaly; a caller, where the address is only what the audit event shows.
+
+    A client that connects to the web server directly can write into its log, or have its line blanked, and so be seen
+    there as the proxy itself. The proxy's log does not show the request all the same: where that log has gone on since,
+    the request came past it, or its line was lost.
     """
 
     meta = META
@@ -54,8 +61,10 @@ class UnexpectedNetwork:
         """Take the declared networks; be sparing with at most `limit` addresses."""
         self._network = network
         if not network.management:
-            self.flags = frozenset({"past_proxy", "plain_http"})
+            self.flags = frozenset({"past_proxy", "plain_http", _LACKS})
         self._told = Sparing("KMW-024/told", MOST_CITED, limit)
+        self._unseen = Recent("KMW-024/unseen", MOST_CITED, HOUR, limit)
+        self._heard: Keyed[Micros] = Keyed("KMW-024/heard", int, 1)  # when the proxy's log was heard first
 
     def applies(self, kind: Kind, outcome: Outcome, failure: Failure | None) -> bool:  # noqa: ARG002
         """All but questions for the version."""
@@ -65,6 +74,7 @@ class UnexpectedNetwork:
     def observe(self, case: Case) -> Iterable[Hit]:
         """Hit when the way that the request took is not the declared one."""
         event = case.event
+        self._note_unseen(case)
         reasons = self._reasons(event)
         if not reasons or event.path in _HEALTH:
             return ()
@@ -79,6 +89,44 @@ class UnexpectedNetwork:
         message = f"a request of {person(event)} from {address}{believed} {how}: {case.citation.operation}"
         return (Hit(key, (case.citation,), message, case.match, reasons[0]),)
 
+    def pulse(self, pulse: Pulse) -> Iterable[Hit]:
+        """Tell of requests that the proxy's log passed over."""
+        heard = pulse.last_seen.get(Witness.PROXY_LOG)
+        if heard is None:
+            return
+        if not len(self._heard):
+            self._heard.put(Witness.PROXY_LOG.value, heard)
+        yield from self._passed_over(heard, pulse.now)
+
+    def rest(self) -> Iterable[Hit]:
+        """The input has ended: the proxy's log, if there is one, says no more."""
+        if len(self._heard):
+            latest = max((seen[-1].at for _, seen in self._unseen.state.items() if seen), default=0)
+            yield from self._passed_over(latest, latest)
+
+    def _passed_over(self, heard: Micros, now: Micros) -> Iterable[Hit]:
+        for caller in [key for key, seen in self._unseen.state.items() if seen and seen[-1].at <= heard]:
+            cited = self._unseen.within(caller, now)
+            self._unseen.state.pop(caller)
+            if not cited:
+                continue
+            who = cited[-1].user_name or cited[-1].user_id or "somebody"
+            message = (
+                f"{len(cited)} requests of {brief(who)} reached the Key Manager, and the proxy's log, which went"
+                f" on, does not show them: they came past it, or its lines were lost; the last: {cited[-1].operation}"
+            )
+            yield Hit(f"{_UNSEEN} {caller}", cited, message, None, _UNSEEN)
+
+    def _note_unseen(self, case: Case) -> None:
+        """Remember a request that was answered and that the proxy's log lacks, until that log is heard again."""
+        event, before = case.event, case.before
+        if before is not None and _LACKS in before.flags:
+            self._unseen.drop(case.caller, event.event_id)
+        if not self._network.past_proxy or event.status is None or event.path in _HEALTH:
+            return
+        if _LACKS in event.flags and event.initiator.address_source is AddressSource.AUDIT:
+            self._unseen.add(case.caller, event.observed_time, case.citation)
+
     def _reasons(self, event: AuditEvent) -> list[str]:
         network, address = self._network, event.initiator.address
         out = []
@@ -91,9 +139,10 @@ class UnexpectedNetwork:
         return out
 
     def states(self) -> Iterable[Keyed[Any]]:
-        """How often each address was told of."""
-        return (self._told.state,)
+        """How often each address was told of, and what the proxy's log lacks."""
+        return (self._told.state, self._unseen.state, self._heard)
 
     def forget(self, now: Micros) -> None:
-        """Let go of quiet addresses."""
+        """Let go of quiet addresses and callers."""
         self._told.forget(now)
+        self._unseen.forget(now)

@@ -31,6 +31,7 @@ class UnexplainedRead(Stateless):
     """Immediate. What the evidence cannot decide is told too, at most at medium: silence would be an invitation."""
 
     meta = META
+    forgives = True
 
     def __init__(self, settings: Settings) -> None:
         """Take the severity of certain cases."""

@@ -21,10 +21,11 @@ _SECONDS = 3600.0  # a copy may take its time
 _TEXT = {"stream", "sink", "key", "event_id"}
 _TYPES = {
     "key": "bytea", "value": "bytea", "activity": "int4", "state": "int2", "attempts": "int4", "stored": "float8",
-    "explained": "int2", "place": "bytea", "id": "int4",
+    "explained": "int2", "place": "bytea", "id": "int4", "base": "int2",
 }  # fmt: skip
 _NUMBERS = {
     "next", "seq", "position", "routed", "delivered", "dead", "forgotten", "octets", "event_time", "rows", "evicted",
+    "at",
 }  # fmt: skip
 
 

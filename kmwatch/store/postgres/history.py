@@ -11,10 +11,10 @@ import psycopg
 from msgspec import json
 
 from kmwatch.core.ledger import Extent, Query, Read, Use, storable
-from kmwatch.core.model import Finding
+from kmwatch.core.model import Finding, Micros
 from kmwatch.ports import StoreError
 from kmwatch.store.ledger import to_read
-from kmwatch.store.postgres import ledger, migrate
+from kmwatch.store.postgres import journal, ledger, migrate
 from kmwatch.store.postgres.connection import Connection, Target, connect, text, until
 from kmwatch.store.postgres.schema import MIGRATIONS
 
@@ -68,6 +68,11 @@ class PostgresHistory:
         async with self._snapshot() as ask:
             ((rows, since, evicted),) = await ask(ledger.EXTENT)
         return Extent(rows, since, evicted)
+
+    async def journal(self, since: Micros) -> AsyncIterator[list[bytes]]:
+        """What the inventory told from this event time on, and what was known before."""
+        async for page in self._pages(journal.SELECT, journal.since(since)):
+            yield [bytes(value) for (value,) in page]
 
     async def close(self) -> None:
         """Let go of the connections."""

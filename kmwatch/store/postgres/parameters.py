@@ -9,7 +9,7 @@ from msgspec import Struct, json
 
 from kmwatch.core.model import Finding
 from kmwatch.ports import Commit, Selection
-from kmwatch.store.postgres import statements
+from kmwatch.store.postgres import journal, statements
 
 Work = list[tuple[str, Mapping[str, Any]]]
 
@@ -82,6 +82,8 @@ def batch(commit: Commit, kept: Rows, put: Lines, *, owner: str, stored: float) 
         work.append((statements.REMEMBER, given))
     if commit.rejects:
         work.append((statements.REJECT, _rejects(commit, stored)))
+    if commit.entries:
+        work.append((journal.WRITE, journal.rows(commit.entries)))
     if put.uids:
         work.append((statements.PUT, _lines(put, stored)))
     return work

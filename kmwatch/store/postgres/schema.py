@@ -109,6 +109,17 @@ MIGRATIONS: tuple[str, ...] = (
         WITH (fillfactor = 10);
     INSERT INTO ledger VALUES (1, 0, 0);
     """,
+    """
+    CREATE TABLE journal (
+        stream text NOT NULL,
+        position bigint NOT NULL,
+        at bigint NOT NULL,    -- microseconds since 1970
+        base smallint NOT NULL,  -- 1: a part of all that was known then
+        value bytea NOT NULL,
+        PRIMARY KEY (stream, position)
+    );
+    CREATE INDEX journal_base ON journal (stream, at, position) WHERE base = 1;
+    """,
 )
 
-TABLES = ("writer", "offsets", "state", "outbox", "deliveries", "sink_totals", "rejected", "reads", "ledger")
+TABLES = ("writer", "offsets", "state", "outbox", "deliveries", "sink_totals", "rejected", "reads", "ledger", "journal")

@@ -31,7 +31,7 @@ from kmwatch.ports import (
     StateError,
     StoreError,
 )
-from kmwatch.store.postgres import ledger, migrate, parameters, statements
+from kmwatch.store.postgres import journal, ledger, migrate, parameters, statements
 from kmwatch.store.postgres.connection import FENCED, MOVED, Connection, Target, connect, text, until
 from kmwatch.store.postgres.lease import Lease, Tenure
 
@@ -181,6 +181,10 @@ class PostgresStore:
     async def prune_reads(self, before: Micros) -> int:
         """Forget retrievals from before this event time; nothing, if not the active one."""
         return await self._prune(ledger.prune(before, _PORTION))
+
+    async def prune_journal(self, before: Micros) -> int:
+        """Forget what is older than the last base from before this event time; nothing, if not the active one."""
+        return await self._prune(journal.prune(before, _PORTION))
 
     async def close(self) -> None:
         """Finish what is queued, resign and close."""
