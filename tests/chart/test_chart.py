@@ -118,8 +118,8 @@ def test_another_configuration_makes_other_pods() -> None:
 
 def test_a_value_that_is_taken_away_is_as_one_that_is_empty() -> None:
     """Helm removes what is null, defaults too."""
-    keys = ("image.tag", "image.digest", "http.tlsSecret", "http.tokenSecret", "networkPolicy.egress", "extraEnv")
-    keys += ("store.postgres", "existingCallers", "serviceAccount.name", "affinity", "credentials", "secretFiles")
+    keys = ["image.tag", "image.digest", "http.tlsSecret", "http.tokenSecret", "networkPolicy.egress", "extraEnv"]
+    keys += ["store.postgres", "existingCallers", "serviceAccount.name", "affinity", "credentials", "secretFiles"]
     assert render(None, *(f"{key}=null" for key in keys)) == render(None)
     assert render(VALUES["pair"], "store.sqlite=null") == render(VALUES["pair"])
 
