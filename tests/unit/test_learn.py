@@ -227,8 +227,8 @@ def test_a_rate_ten_times_as_high_as_its_use_is_told_of_where_a_week_was_seen(
 ) -> None:
     path, problems = tmp_path / "callers.yaml", list[Problem]()
     allow = f"{{id: lb, callers: [octavia], secrets: [lb], rate: {rate}}}"
-    text = f'callers: {{octavia: {{users: [{{name: octavia}}]}}}}\nsecrets: {{lb: {{names: ["lb-*"]}}}}\nallow: [{allow}]\n'
-    path.write_text(text, encoding="utf-8")
+    who, what = "callers: {octavia: {users: [{name: octavia}]}}", 'secrets: {lb: {names: ["lb-*"]}}'
+    path.write_text(f"{who}\n{what}\nallow: [{allow}]\n", encoding="utf-8")
     document = load_yaml(path, "callers.yaml", problems)
     assert document is not None
     file = read_map(document, Context(tmp_path), problems)
@@ -239,9 +239,8 @@ def test_a_rate_ten_times_as_high_as_its_use_is_told_of_where_a_week_was_seen(
             one = read("octavia", f"lb-{secret}", "10.0.0.30", hour * HOUR)
             usage.observe(one, match(held, one))
     said = [problem.message for problem in wider(file, usage)]
-    assert (
-        said == ["the rate is much wider than its use: never more than 3 distinct secrets of a user in its time"] * told
-    )
+    message = "the rate is much wider than its use: never more than 3 distinct secrets of a user in its time"
+    assert said == [message] * told
 
 
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("xyz"), st.integers(0, 90 * HOUR)), max_size=30))
