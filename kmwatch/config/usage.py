@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from kmwatch.config.lint import Remark
 from kmwatch.config.maps import MapFile
 from kmwatch.config.problems import Problem, listed
+from kmwatch.core.learn.pace import LONG_ENOUGH
 from kmwatch.core.learn.usage import Usage
 from kmwatch.core.model import Mode
 
@@ -32,7 +33,9 @@ def wider(file: MapFile, usage: Usage) -> list[Problem]:
 
 
 def _rates(file: MapFile, usage: Usage) -> Iterator[Remark]:
-    """Rates that would let through a multiple of what was ever used."""
+    """Rates that would let through a multiple of what was ever used, in a history that is long enough to say so."""
+    if usage.span < LONG_ENOUGH:
+        return
     for index, entry in file.allow.items():
         use, rate = usage.entries.get(entry.id), entry.rate
         if rate is not None and use is not None and 0 < use.busiest * _MUCH_WIDER <= rate.limit:

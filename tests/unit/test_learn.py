@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from kmwatch.config.maps import compiled, read_map
 from kmwatch.config.problems import Problem
 from kmwatch.config.source import load_yaml
+from kmwatch.config.usage import wider
 from kmwatch.config.values import Context
 from kmwatch.core.callermap import CallerMap
 from kmwatch.core.declaration import Declarations
@@ -22,6 +23,7 @@ from kmwatch.core.learn.history import History
 from kmwatch.core.learn.pace import Hours, busiest, rate_for
 from kmwatch.core.learn.place import clusters, networks
 from kmwatch.core.learn.propose import Proposal, propose
+from kmwatch.core.learn.usage import Usage
 from kmwatch.core.match import match
 from kmwatch.core.model import HOUR, MINUTE, Acl, AuditEvent, Initiator, Kind, Rate, Secret
 from kmwatch.learn.render import render
@@ -214,6 +216,31 @@ def test_a_short_history_gives_no_rate_but_says_what_was_seen() -> None:
     (entry,) = learned(OCTAVIA).entries
     assert entry.allow.rate is None
     assert entry.remarks == ("at most 2 secrets of a user in an hour; too little history for a rate: 10/1h would do",)
+
+
+@pytest.mark.parametrize(("rate", "days", "told"), [("30/1h", 8, True), ("29/1h", 8, False), ("300/1h", 6, False)])
+def test_a_rate_ten_times_as_high_as_its_use_is_told_of_where_a_week_was_seen(
+    tmp_path: Path,
+    rate: str,
+    days: int,
+    told: bool,  # noqa: FBT001
+) -> None:
+    path, problems = tmp_path / "callers.yaml", list[Problem]()
+    allow = f"{{id: lb, callers: [octavia], secrets: [lb], rate: {rate}}}"
+    who, what = "callers: {octavia: {users: [{name: octavia}]}}", 'secrets: {lb: {names: ["lb-*"]}}'
+    path.write_text(f"{who}\n{what}\nallow: [{allow}]\n", encoding="utf-8")
+    document = load_yaml(path, "callers.yaml", problems)
+    assert document is not None
+    file = read_map(document, Context(tmp_path), problems)
+    held = Declarations(compiled(file), IDENTITIES, INVENTORY)
+    usage = Usage(held, proxy_expected=False)
+    for hour in range(days * 24):
+        for secret in range(3):  # of one user in an hour
+            one = read("octavia", f"lb-{secret}", "10.0.0.30", hour * HOUR)
+            usage.observe(one, match(held, one))
+    said = [problem.message for problem in wider(file, usage)]
+    message = "the rate is much wider than its use: never more than 3 distinct secrets of a user in its time"
+    assert said == [message] * told
 
 
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("xyz"), st.integers(0, 90 * HOUR)), max_size=30))

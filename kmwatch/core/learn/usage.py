@@ -11,7 +11,7 @@ from kmwatch.core.constraint import inside, parse_address, ranges
 from kmwatch.core.declaration import Declarations
 from kmwatch.core.learn.place import networks
 from kmwatch.core.match import Request
-from kmwatch.core.model import AuditEvent, Kind, Match, Outcome, Rate
+from kmwatch.core.model import AuditEvent, Kind, Match, Micros, Outcome, Rate
 
 _JUDGED = frozenset({Kind.RETRIEVAL, Kind.ACL_CHANGE, Kind.DELETE, Kind.ADMINISTRATION})
 _MUCH_WIDER = 16  # times as many addresses as the smallest network that would do
@@ -39,12 +39,21 @@ class Usage:
         self.names: dict[str, set[str]] = {}  # of secrets, by the group that held them
         self._windows: dict[tuple[str, str | None], tuple[int, set[str | None]]] = {}  # the latest, by entry and user
         self._proxy_expected = proxy_expected
+        self._first: Micros | None = None
+        self._last: Micros = 0
+
+    @property
+    def span(self) -> Micros:
+        """From the first request to the last."""
+        return 0 if self._first is None else self._last - self._first
 
     def observe(self, event: AuditEvent, match: Match | None) -> None:
         """Take a request in, with its match if it has one."""
         if event.kind not in _JUDGED or event.outcome is not Outcome.SUCCESS:
             return
         self.requests += 1
+        self._first = event.event_time if self._first is None else min(self._first, event.event_time)
+        self._last = max(self._last, event.event_time)
         held = self.declarations
         subject = held.subject(event.target.type, event.target.id)
         request = Request(event, event.kind, subject, address_expected=self._proxy_expected)
