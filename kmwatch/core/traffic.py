@@ -102,7 +102,7 @@ class Traffic:
             counts = dict(step)
             for of, more in ((class_of(before), -1), (class_of(now), 1)):
                 counts[of] = counts.get(of, 0) + more
-            self._steps.put(key, sorted(counts.items(), key=repr))
+            self._steps.put(key, sorted(((of, count) for of, count in counts.items() if count), key=repr))
             self._summed.clear()
 
     def within(self, span: Micros, at: Micros, wanted: Sequence[Wanted]) -> list[int]:
