@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec import Struct
 
@@ -55,23 +55,33 @@ class Judged(Struct, frozen=True, gc=False):
     again: bool = False  # it had been judged before: evidence came late
 
 
+class _Run(NamedTuple):
+    """A rule that runs, with its roll-up, and what it says of itself: asking costs too much for each class."""
+
+    pair: tuple[Rule, RollUp]
+    flags: frozenset[str] | None
+    targeted: bool
+    forgiving: bool
+
+    def applies(self, of: EventClass) -> bool:
+        """Whether a class of events concerns it."""
+        flags = self.flags
+        return (flags is None or not flags.isdisjoint(of.flags)) and self.pair[0].applies(
+            of.kind, of.outcome, of.failure
+        )
+
+
 class Concern:
     """What there is to do with a class of events."""
 
     __slots__ = ("anywhere", "counter", "explained", "judged", "matched", "recorders", "rules")
 
     def __init__(
-        self,
-        rules: list[tuple[Rule, RollUp]],
-        recorders: list[Recorder],
-        counter: Counter,
-        *,
-        matched: bool,
-        judged: bool,
+        self, rules: list[_Run], recorders: list[Recorder], counter: Counter, *, matched: bool, judged: bool
     ) -> None:
-        self.rules = rules  # whom it concerns
-        self.anywhere = [pair for pair in rules if not isinstance(pair[0], Targeted)]  # whatever its target
-        self.explained = [pair for pair in self.anywhere if not isinstance(pair[0], Forgiving)]  # if that it is
+        self.rules = [run.pair for run in rules]  # whom it concerns
+        self.anywhere = [run.pair for run in rules if not run.targeted]  # whatever its target
+        self.explained = [run.pair for run in rules if not (run.targeted or run.forgiving)]  # if that is what it is
         self.recorders = recorders
         self.counter = counter
         self.matched = matched  # whether it is held against the caller map
@@ -104,7 +114,15 @@ class Detector:
         ]
         shared = [one for rule, _ in self._rules if isinstance(rule, Sharing) for one in rule.shared]
         self._recorders: list[Recorder] = list({id(one): one for one in shared}.values())
-        self._flags = [rule.flags if isinstance(rule, Flagged) else None for rule, _ in self._rules]
+        self._runs = [
+            _Run(
+                (rule, rollup),
+                rule.flags if isinstance(rule, Flagged) else None,
+                isinstance(rule, Targeted),
+                isinstance(rule, Forgiving),
+            )
+            for rule, rollup in self._rules
+        ]
         self._targets = {target for rule, _ in self._rules if isinstance(rule, Targeted) for target in rule.targets}
         self._silences = silences
         self._incidents = next(((rule, rollup) for rule, rollup in self._rules if isinstance(rule, Incident)), None)
@@ -379,14 +397,10 @@ class Detector:
             return self._rates.hold(found, event)
         return found
 
-    def _applies(self, number: int, of: EventClass) -> bool:
-        flags, (rule, _) = self._flags[number], self._rules[number]
-        return (flags is None or not flags.isdisjoint(of.flags)) and rule.applies(of.kind, of.outcome, of.failure)
-
     def _concern(self, event: AuditEvent) -> Concern:
         """Work out, once for each class of events, what there is to do with it."""
         of = class_of(event)
-        rules = [pair for number, pair in enumerate(self._rules) if self._applies(number, of)]
+        rules = [run for run in self._runs if run.applies(of)]
         matched = of.outcome is Outcome.SUCCESS and of.kind in _MATCHED
         counter = self._traffic.counter(of, event.event_time)
         recorders = [one for one in self._recorders if one.applies(of.kind, of.outcome, of.failure)]
