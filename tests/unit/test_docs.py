@@ -322,7 +322,7 @@ EXAMPLES = [
     for number, (_, block) in enumerate(
         re.findall(r"^( *)```yaml\n(.*?)^\1```", path.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
     )
-    if path.name != "README.md" or path.parent != ROOT  # a part of a map, to look at
+    if path not in (ROOT / "README.md", ROOT / "docs" / "guides" / "inventory.md")  # to look at; with real databases
 ]
 
 
@@ -351,7 +351,7 @@ def test_every_example_loads_within_the_shipped_configuration(
     for credential in re.findall(r"file:([\w./-]+)", block):
         (folder / credential).parent.mkdir(parents=True, exist_ok=True)
         (folder / credential).write_text(f"whsec_{'c2VjcmV0' * 4}", encoding="utf-8")  # webhooks ask for this form
-    loaded = load(folder / "kmwatch.yaml", {"KMWATCH_KAFKA_PASSWORD": "x"}, today=TODAY)
+    loaded = load(folder / "kmwatch.yaml", {"KMWATCH_KAFKA_PASSWORD": "x", "KEYMANAGER_PASSWORD": "x"}, today=TODAY)
     assert [problem for problem in loaded.problems if "names alone" in problem.message] == []
 
 
