@@ -31,7 +31,10 @@ html_show_sphinx = False
 html_last_updated_fmt = None  # the same sources make the same pages
 
 # A Markdown file of the repository that is no page, such as the changelog: its name instead of a link.
-_OUTSIDE = re.compile(r"\[([^\]]+)\]\((?:\.\./)+((?:deploy/|CHANGELOG|CONTRIBUTING|README|SECURITY)[\w./-]*\.md)\)")
+_TEXT = r"\[((?:[^\[\]]|\[[^\]]*\])+)\]"
+_OUTSIDE = re.compile(
+    _TEXT + r"\((?:\.\./)+((?:deploy/|CHANGELOG|CONTRIBUTING|README|SECURITY)[\w./-]*\.md)(?:#[\w-]+)?\)"
+)
 
 
 def _without_links_out(_app: Sphinx, _name: str, source: list[str]) -> None:

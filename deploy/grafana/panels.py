@@ -406,6 +406,37 @@ OPERATOR = Board(
             ),
         ),
         Row(
+            "Inventory",
+            (
+                Panel(
+                    "Secrets known",
+                    "Of the inventory, deleted ones too. One that stops growing is read no more.",
+                    "lines",
+                    (Query("max(kmwatch_inventory_secrets)", "secrets"),),
+                    "KmwatchReadsUndecided",
+                ),
+                Panel(
+                    "Readings of the inventory",
+                    "While the daemon runs; a failed one leaves the inventory as it was.",
+                    "bars",
+                    (
+                        Query(
+                            "sum by (outcome) (increase(kmwatch_inventory_readings_total[$__interval])) > 0",
+                            "{{outcome}}",
+                        ),
+                    ),
+                    "KmwatchReadsUndecided",
+                ),
+                Panel(
+                    "Reads that wait for the inventory",
+                    "Of secrets that it does not know yet.",
+                    "lines",
+                    (Query("max(kmwatch_events_parked)", "reads"),),
+                    "KmwatchReadsUndecided",
+                ),
+            ),
+        ),
+        Row(
             "Process",
             (
                 Panel(
