@@ -15,7 +15,6 @@ from kmwatch.core.order import Waiting
 from kmwatch.core.parking import Parking
 from kmwatch.core.record import StockRecord
 
-
 _RETRIEVAL, _SUCCESS = Kind.RETRIEVAL, Outcome.SUCCESS  # looking a member up in its enum costs more than using it
 
 
