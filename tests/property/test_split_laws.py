@@ -237,7 +237,8 @@ def in_stages(rule: str, partitions: int) -> list[Detector]:
         staged = Staged([one._rules[0][0] for one in behind], STAGES[rule])
         recorders = zip(*(one._recorders for one in behind), strict=True)
         process._recorders = [Staged(same, STAGES[rule]) for same in recorders]
-        process._watchers = [(staged, rollup) for _, rollup in process._watchers]  # type: ignore[misc]  # it has `pulse`
+        watchers: list[Any] = [(staged, rollup) for _, rollup in process._watchers]
+        process._watchers = watchers
         process._rules = [(Owning(staged, number, partitions), rollup) for _, rollup in process._rules]
     return made
 
