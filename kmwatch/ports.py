@@ -20,7 +20,7 @@ READS_KEPT = 1_000_000  # rows of the ledger, unless a store is told otherwise
 class Record(Struct, frozen=True, gc=False):
     """One record as a source hands it over: bytes and where they stood."""
 
-    stream: str  # "topic/partition" or "file:<path>"
+    stream: str  # "topic/partition", "file:<path>" or "file:<path>#partition"
     offset: int
     value: bytes
     timestamp: Micros | None = None  # the broker's or producer's, if the source has one

@@ -1,7 +1,8 @@
 """Files and standard input: Kafka records as JSON lines, and plain logs; .gz too. A file's offset is its line number.
 
-Of several files the one that has got least far in event time is read next, so that the order in which they are
-named makes no difference and little has to wait.
+Of several files the one that has got least far in event time is read next, so that the order in which they are named
+makes no difference and little has to wait. A dump whose partitions do not keep step is read as one stream for each
+(parts.py).
 """
 
 from __future__ import annotations
@@ -11,14 +12,15 @@ import gzip
 import os
 import sys
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from glob import glob, has_magic
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, NamedTuple, cast
 
 from kmwatch.clock import Clock
 from kmwatch.core.model import SECOND, Micros
 from kmwatch.ports import Batch, Begun, Decode, PositionError, Reassigned, Record, SourceError
+from kmwatch.sources.parts import apart, partition_of
 from kmwatch.wire.cadf import MAX_BYTES
 from kmwatch.wire.recorded import known, readable, unwrap
 
@@ -28,13 +30,27 @@ _LINES, _BYTES = 1000, 8 * 1024 * 1024  # of one read
 _POLL = 0.2
 
 
-class _Reader:
-    """One file being read. `line` is the number of the next line, from 0."""
+class _Part(NamedTuple):
+    """A file, or what it has of one partition."""
 
-    def __init__(self, path: str, *, follow: bool) -> None:
-        self.path, self.line, self.ended = path, 0, False
+    path: str
+    partition: int | None = None
+    whole: bool = True
+
+    @property
+    def stream(self) -> str:
+        """Its name."""
+        return f"file:{self.path}" if self.whole else f"file:{self.path}#{self.partition}"
+
+
+class _Reader:
+    """One file being read, or one partition of it. `line` is the number of the next line, from 0."""
+
+    def __init__(self, part: _Part, *, follow: bool) -> None:
+        self.path, self.line, self.ended = part.path, 0, False
+        self._part = part
         self._follow = follow
-        self._file = _open(path)
+        self._file = _open(part.path)
         self._rest = b""
         self._overlong = False  # the rest of a line beyond any record's size is still to be skipped
 
@@ -53,6 +69,8 @@ class _Reader:
             line = self._next()
             if line is None:
                 break
+            if not self._part.whole and partition_of(line) != self._part.partition:
+                continue
             out.append((self.line - 1, line))
             size += len(line)
         return out
@@ -134,6 +152,7 @@ class FileSource:
         self._decode = decode
         self._readers: dict[str, _Reader] = {}
         self._chosen: list[str] = []
+        self._parts: list[_Part] = []
         self._moved = clock.monotonic()
         self.left_alone: list[str] = []
 
@@ -143,17 +162,19 @@ class FileSource:
     async def assigned(self) -> list[str]:
         """Find the files; raises SourceError for what is not there or in no known form."""
         self._chosen, self.left_alone = await asyncio.to_thread(find, self._paths, self._decode)
-        return [f"file:{path}" for path in self._chosen]
+        self._parts = await asyncio.to_thread(_parts, self._chosen, follow=self._follow)
+        return [part.stream for part in self._parts]
 
     async def seek(self, positions: Mapping[str, int]) -> Begun:
         """Open every file and skip what the store has."""
         for reader in self._readers.values():
             reader.close()
         self._readers = {}
-        for path in self._chosen:
-            reader = await asyncio.to_thread(_Reader, path, follow=self._follow and path != STDIN)
-            self._readers[f"file:{path}"] = reader
-            await asyncio.to_thread(reader.skip, 0 if path == STDIN else positions.get(f"file:{path}", 0))
+        for part in self._parts:
+            stdin = part.path == STDIN
+            reader = await asyncio.to_thread(_Reader, part, follow=self._follow and not stdin)
+            self._readers[part.stream] = reader
+            await asyncio.to_thread(reader.skip, 0 if stdin else positions.get(part.stream, 0))
         return Begun()
 
     async def read(self, progress: Mapping[str, Micros | None]) -> Batch:
@@ -240,6 +261,32 @@ def find(paths: Sequence[str], decode: Decode | None = None) -> tuple[list[str],
                     " Manager, uWSGI, Apache, nginx or HAProxy)"
                 )
     return sorted(chosen), left
+
+
+def _parts(paths: Sequence[str], *, follow: bool) -> list[_Part]:
+    """Files, or the partitions of those that have to be read apart. Raises SourceError for what cannot be read."""
+    parts: list[_Part] = []
+    for path in paths:
+        once = follow or path == STDIN or _is_stream(path)
+        found = [] if once or not _names_partitions(path) else apart(_lines(path))
+        parts += [_Part(path, partition, whole=False) for partition in found] or [_Part(path)]
+    return parts
+
+
+def _names_partitions(path: str) -> bool:
+    return any(partition_of(line) is not None for _, line in zip(range(_SNIFFED_LINES), _lines(path), strict=False))
+
+
+def _lines(path: str) -> Iterator[bytes]:
+    """Its lines, each as far as a record may be long; what is damaged will be said when it is read."""
+    try:
+        with _open(path) as file:
+            while line := file.readline(MAX_BYTES):
+                yield line
+    except (EOFError, gzip.BadGzipFile, zlib.error):
+        return
+    except OSError as error:
+        raise SourceError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def _is_stream(path: str) -> bool:

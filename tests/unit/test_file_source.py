@@ -310,3 +310,51 @@ def test_a_directory_leaves_alone_recorded_records_of_another_log(tmp_path: Path
     line = json.dumps({"topic": "haproxy", "partition": 0, "offset": 1, "value": "Nov 23 haproxy[1]: GET /v1"})
     (tmp_path / "proxy.jsonl").write_text(line + "\n")
     assert find([str(tmp_path)]) == ([], [str(tmp_path / "proxy.jsonl")])
+
+
+# ----------------------------------------------------------------------------------- dumps of several partitions
+
+
+def stood(number: int, partition: int, second: int, form: str = "own") -> bytes:
+    """A record of that number, written at that second into that partition."""
+    of = json.loads(line(number, form=form))
+    of |= {"partition": partition, "timestamp_ms" if form == "own" else "ts": START // 1000 + second * 1000}
+    return json.dumps(of).encode() + b"\n"
+
+
+@pytest.mark.parametrize("form", ["own", "kcat"])
+async def test_partitions_dumped_one_after_another_are_streams_of_their_own(tmp_path: Path, form: str) -> None:
+    path = tmp_path / "dump.jsonl"
+    path.write_bytes(b"".join(stood(n, n // 3, n % 3 * 60, form) for n in range(6)))
+    of = source(path, lines=1)
+    assert await of.assigned() == [f"file:{path}#0", f"file:{path}#1"]
+    got = await read_all(of)
+    assert sorted((r.stream[-1], r.offset) for r in got) == [("0", 0), ("0", 1), ("0", 2), ("1", 3), ("1", 4), ("1", 5)]
+    assert [r.timestamp for r in got] == sorted(r.timestamp or 0 for r in got), "they come in the order of time"
+
+
+async def test_partitions_that_keep_step_are_one_stream(tmp_path: Path) -> None:
+    path = tmp_path / "dump.jsonl"
+    path.write_bytes(b"".join(stood(n, n % 2, n - n % 2) for n in range(6)))
+    assert await source(path).assigned() == [f"file:{path}"]
+
+
+async def test_one_partition_out_of_order_is_one_stream(tmp_path: Path) -> None:
+    """That is how it stood in Kafka, and reading it apart would change nothing."""
+    path = tmp_path / "dump.jsonl"
+    path.write_bytes(stood(1, 0, 60) + stood(2, 0, 0) + stood(3, 0, 120))
+    assert await source(path).assigned() == [f"file:{path}"]
+
+
+async def test_lines_without_a_partition_are_read_too(tmp_path: Path) -> None:
+    path = tmp_path / "dump.jsonl"
+    path.write_bytes(stood(1, 0, 60) + envelope(cadf()) + b"\n" + stood(2, 1, 0) + b"not a record\n")
+    got = await read_all(source(path))
+    assert sorted(r.offset for r in got) == [0, 1, 2, 3]
+
+
+async def test_reading_apart_goes_on_where_each_partition_stood(tmp_path: Path) -> None:
+    path = tmp_path / "dump.jsonl"
+    path.write_bytes(b"".join(stood(n, n // 3, n % 3 * 60) for n in range(6)))
+    got = await read_all(source(path), {f"file:{path}#0": 3, f"file:{path}#1": 5})
+    assert [r.offset for r in got] == [5]
