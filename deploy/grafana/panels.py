@@ -345,6 +345,17 @@ OPERATOR = Board(
                     unit="suffix:/s",
                 ),
                 Panel(
+                    "Inventory",
+                    "Secrets that it holds, reads that wait for one that it does not know yet, readings by the hour.",
+                    "lines",
+                    (
+                        Query("max by (instance) (kmwatch_inventory_secrets)", "secrets {{instance}}"),
+                        Query("max by (instance) (kmwatch_events_parked)", "waiting {{instance}}"),
+                        Query("sum by (outcome) (increase(kmwatch_inventory_readings_total[1h]))", "{{outcome}}"),
+                    ),
+                    "KmwatchReadsUndecided",
+                ),
+                Panel(
                     "Evicted",
                     "Analytic state that had to make room.",
                     "bars",

@@ -28,6 +28,8 @@ def start_at_zero(metrics: Metrics, rules: Mapping[str, Settings], callers: Iter
     for caller, reason in product((*callers, "undeclared"), Reason):
         if caller != "undeclared" or reason is not Reason.DECLARED:  # nobody undeclared is explained
             metrics.retrievals.labels(_verdict(reason), reason, caller)
+    for reading in ("read", "failed"):
+        metrics.inventory_readings.labels(reading)
     for kind, outcome in product(Kind, Outcome):
         metrics.events.labels(kind, outcome)
 

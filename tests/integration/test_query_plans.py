@@ -12,7 +12,7 @@ from msgspec import json
 
 from kmwatch.core.ledger import Query
 from kmwatch.core.state import Row
-from kmwatch.ports import Commit, Move, Reject, Routed, Store
+from kmwatch.ports import Commit, Entry, Move, Reject, Routed, Store
 from kmwatch.store.ledger import COLUMNS
 from kmwatch.store.postgres.connection import Target
 from kmwatch.store.postgres.history import PostgresHistory
@@ -30,6 +30,7 @@ GROWING = {
     "deliveries",
     "rejected",
     "reads",
+    "journal",
 }  # `state` is bounded by the limits of the rules, and read whole by a claim
 BOUNDED = {"offsets", "state", "sink_totals", "ledger"}
 BODY = json.encode(finding(0)).decode()
@@ -48,6 +49,7 @@ FILL_POSTGRES = f"""
     INSERT INTO rejected {_REJECTED} FROM generate_series(0, {REJECTED - 1}) n;
     INSERT INTO reads ({COLUMNS}, place) {_READS}, '\\x040a0000'::bytea || decode(lpad(to_hex(n % 40), 2, '0'), 'hex')
         FROM generate_series(0, {READS - 1}) n;
+    INSERT INTO journal SELECT 'inventory/0', n, n, (n % 5000 < 20)::int, 'v' FROM generate_series(0, {READS - 1}) n;
     UPDATE ledger SET rows = {READS};
     UPDATE writer SET lines = {LINES};
     ANALYZE;
@@ -58,6 +60,7 @@ FILL_SQLITE = f"""
         (SELECT 'siem' sink UNION SELECT 'archive');
     {_NUMBERS} {REJECTED}) INSERT INTO rejected {_REJECTED} FROM n;
     {_NUMBERS} {READS}) INSERT INTO reads ({COLUMNS}, place) {_READS}, NULL FROM n;
+    {_NUMBERS} {READS}) INSERT INTO journal SELECT 'inventory/0', n, n, n % 5000 < 20, 'v' FROM n;
     UPDATE ledger SET rows = {READS};
     ANALYZE;
 """  # noqa: S608
@@ -88,6 +91,8 @@ async def _everything(store: Store) -> None:
     await store.commit(commit(*(read(n) for n in range(500)), gone=("api:old-39999", "api:never")))
     await store.commit(commit(read(1, explained=False)))  # beyond READS, the oldest go
     assert await store.prune_reads(OLD) == OLD - 499
+    await store.commit(Commit([], [], [], [], entries=[Entry("inventory/0", READS, READS, base=False, value=b"v")]))
+    assert await store.prune_journal(5100) == 5019
 
 
 def test_tables_that_grow_are_all_named_here() -> None:
