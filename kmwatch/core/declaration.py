@@ -54,6 +54,7 @@ class Declarations:
         self._tags = {entry.name: frozenset(entry.tags) for entry in caller_map.callers if entry.tags}
         self._expiries = sorted({c.entry.expires for c in self.clauses if c.entry.expires is not None})
         self._shifts = shifts_of(self.clauses)
+        self.timed = bool(self._expiries or self._shifts)  # whether any verdict depends on the time
         self._candidates: Cache[Initiator, tuple[Candidate, ...]] = Cache(_INITIATORS)
         self._on_shift: Cache[int, tuple[bool, ...]] = Cache(_MINUTES)
         self._know_nothing()
@@ -200,7 +201,7 @@ class Declarations:
 
     def period(self, time: Micros) -> tuple[int, tuple[bool, ...]]:
         """What a verdict can depend on of the time: how many expiries have passed, which hours hold."""
-        expired = bisect_right(self._expiries, time) if self._expiries else 0
+        expired = bisect_right(self._expiries, time)
         if not self._shifts:
             return expired, ()
         minute = time // MINUTE

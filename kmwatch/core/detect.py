@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec import Struct
 
@@ -37,7 +37,7 @@ from kmwatch.core.rules.incident import Incident
 from kmwatch.core.rules.memory_crowded import MemoryCrowded
 from kmwatch.core.severity import graver
 from kmwatch.core.silence import Silences
-from kmwatch.core.traffic import Counter, EventClass, Traffic, class_of
+from kmwatch.core.traffic import Counter, Traffic, class_of
 
 _MATCHED = frozenset({Kind.RETRIEVAL, Kind.ACL_CHANGE, Kind.DELETE, Kind.ADMINISTRATION})
 _MOST_CLASSES = 4096  # of events: flags are a closed set, so that more is somebody's play
@@ -55,6 +55,20 @@ class Judged(Struct, frozen=True, gc=False):
     again: bool = False  # it had been judged before: evidence came late
 
 
+class _Traits(NamedTuple):
+    """What a rule says of itself, asked once: asking costs too much for each class of events."""
+
+    flags: frozenset[str] | None
+    targeted: bool
+    forgiving: bool
+
+    @staticmethod
+    def of(rule: Rule) -> _Traits:
+        """Ask a rule."""
+        flags = rule.flags if isinstance(rule, Flagged) else None
+        return _Traits(flags, isinstance(rule, Targeted), isinstance(rule, Forgiving))
+
+
 class Concern:
     """What there is to do with a class of events."""
 
@@ -62,16 +76,16 @@ class Concern:
 
     def __init__(
         self,
-        rules: list[tuple[Rule, RollUp]],
+        rules: list[tuple[tuple[Rule, RollUp], _Traits]],
         recorders: list[Recorder],
         counter: Counter,
         *,
         matched: bool,
         judged: bool,
     ) -> None:
-        self.rules = rules  # whom it concerns
-        self.anywhere = [pair for pair in rules if not isinstance(pair[0], Targeted)]  # whatever its target
-        self.explained = [pair for pair in self.anywhere if not isinstance(pair[0], Forgiving)]  # if that it is
+        self.rules = [pair for pair, _ in rules]  # whom it concerns
+        self.anywhere = [pair for pair, its in rules if not its.targeted]  # whatever its target
+        self.explained = [pair for pair, its in rules if not (its.targeted or its.forgiving)]  # if that is what it is
         self.recorders = recorders
         self.counter = counter
         self.matched = matched  # whether it is held against the caller map
@@ -104,7 +118,7 @@ class Detector:
         ]
         shared = [one for rule, _ in self._rules if isinstance(rule, Sharing) for one in rule.shared]
         self._recorders: list[Recorder] = list({id(one): one for one in shared}.values())
-        self._flags = [rule.flags if isinstance(rule, Flagged) else None for rule, _ in self._rules]
+        self._traits = [_Traits.of(rule) for rule, _ in self._rules]
         self._targets = {target for rule, _ in self._rules if isinstance(rule, Targeted) for target in rule.targets}
         self._silences = silences
         self._incidents = next(((rule, rollup) for rule, rollup in self._rules if isinstance(rule, Incident)), None)
@@ -379,14 +393,15 @@ class Detector:
             return self._rates.hold(found, event)
         return found
 
-    def _applies(self, number: int, of: EventClass) -> bool:
-        flags, (rule, _) = self._flags[number], self._rules[number]
-        return (flags is None or not flags.isdisjoint(of.flags)) and rule.applies(of.kind, of.outcome, of.failure)
-
     def _concern(self, event: AuditEvent) -> Concern:
         """Work out, once for each class of events, what there is to do with it."""
         of = class_of(event)
-        rules = [pair for number, pair in enumerate(self._rules) if self._applies(number, of)]
+        rules = [
+            (pair, its)
+            for pair, its in zip(self._rules, self._traits, strict=True)
+            if (its.flags is None or not its.flags.isdisjoint(of.flags))
+            and pair[0].applies(of.kind, of.outcome, of.failure)
+        ]
         matched = of.outcome is Outcome.SUCCESS and of.kind in _MATCHED
         counter = self._traffic.counter(of, event.event_time)
         recorders = [one for one in self._recorders if one.applies(of.kind, of.outcome, of.failure)]

@@ -39,10 +39,13 @@ class Keyed(Generic[V]):
 
     def put(self, key: str, value: V) -> None:
         """Set the state of a key and make it the most recent."""
-        self._items[key] = value
-        self._items.move_to_end(key)
-        self._change(key)
-        while len(self._items) > self._limit:  # more than one too many where a restart lowered the limit
+        items, changed = self._items, self.changed
+        items[key] = value
+        items.move_to_end(key)
+        if key in changed:
+            del changed[key]
+        changed[key] = None
+        while len(items) > self._limit:  # more than one too many where a restart lowered the limit
             oldest, state = self._items.popitem(last=False)
             self._change(oldest)
             self.evicted += 1

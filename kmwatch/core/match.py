@@ -124,7 +124,7 @@ def match(
     target = event.target
     kind = event.kind if action is None else action
     unseen = address_expected_from_proxy and _unseen(event)
-    period = declarations.period(event.event_time)
+    period = declarations.period(event.event_time) if declarations.timed else None
     key = (event.initiator, target.type, target.id, kind, unseen, period)
     found = declarations.matches.get(key)
     if found is not None:

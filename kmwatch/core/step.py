@@ -125,7 +125,7 @@ class Engine:
         rejected: list[tuple[int, Rejected]] = []
         records: Sequence[Witnessed] = decoded  # type: ignore[assignment]  # unless the next lines find others
         seen = watermark.seen.get(stream)
-        if not all(type(record) is AuditRecord for record in decoded):
+        if {*map(type, decoded)} != {AuditRecord}:
             records, reached = [], seen
             for number, record in enumerate(decoded):
                 if isinstance(record, Rejected):

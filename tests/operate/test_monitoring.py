@@ -21,6 +21,7 @@ QUIET = {
     "Lag by partition",  # of Kafka; the run reads files
     "Deliveries",  # its second query: lines that are dead
     "Outbox by sink",  # the same
+    "Evicted",
 }
 
 

@@ -93,11 +93,13 @@ class AclHistory:
         if event.target.type != "secret" or event.target.id is None:
             return
         key = brief(event.target.id)
-        known = [c for c in self.state.get(key) or () if c.citation.event_id != event.event_id]
         declared = match is not None and match.explained is True
         change = Change(case.citation, declared, event.method == "DELETE")
+        known = [c for c in self.state.get(key) or () if c.citation.event_id != event.event_id]
+        in_order = not known or known[-1].citation.event_time < event.event_time
         known.append(change)
-        known.sort(key=lambda c: (c.citation.event_time, c.citation.event_id))
+        if not in_order:
+            known.sort(key=lambda c: (c.citation.event_time, c.citation.event_id))
         self.state.put(key, known[-_CHANGES:])
 
     def before(self, secret: str | None, at: Micros, span: Micros) -> list[Change]:
