@@ -38,8 +38,8 @@ LABEL org.opencontainers.image.title="kmwatch" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.licenses="Apache-2.0"
-RUN groupadd --system --gid 10001 kmwatch \
-    && useradd --system --uid 10001 --gid kmwatch --home-dir /var/lib/kmwatch --shell /usr/sbin/nologin kmwatch \
+RUN groupadd --gid 10001 kmwatch \
+    && useradd --uid 10001 --gid kmwatch --no-log-init --no-create-home --home-dir /var/lib/kmwatch --shell /usr/sbin/nologin kmwatch \
     && install -d -o kmwatch -g kmwatch -m 0700 /var/lib/kmwatch \
     && install -d /etc/kmwatch
 COPY --from=build /opt/kmwatch /opt/kmwatch

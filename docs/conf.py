@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
+from sphinx.application import Sphinx
+
 from kmwatch import __version__
 
 project = "kmwatch"
@@ -25,3 +29,18 @@ html_static_path: list[str] = []
 html_copy_source = False
 html_show_sphinx = False
 html_last_updated_fmt = None  # the same sources make the same pages
+
+# A Markdown file of the repository that is no page, such as the changelog: its name instead of a link.
+_TEXT = r"\[((?:[^\[\]]|\[[^\]]*\])+)\]"
+_OUTSIDE = re.compile(
+    _TEXT + r"\((?:\.\./)+((?:deploy/|CHANGELOG|CONTRIBUTING|README|SECURITY)[\w./-]*\.md)(?:#[\w-]+)?\)"
+)
+
+
+def _without_links_out(_app: Sphinx, _name: str, source: list[str]) -> None:
+    source[0] = _OUTSIDE.sub(r"\1 (`\2`)", source[0])
+
+
+def setup(app: Sphinx) -> None:
+    """Sphinx calls it."""
+    app.connect("source-read", _without_links_out)

@@ -234,11 +234,13 @@ class App:
         if renewal.untried:
             log.warning("login_untried", problems=renewal.untried, then="the next connection goes by it")
         running = self._loaded.settings
-        kept = {"sources": renewal.sources, "store": running.store, "http": running.http}
+        http = running.http.model_copy(update={"token": loaded.settings.http.token})
+        kept = {"sources": renewal.sources, "store": running.store, "http": http}
         restart = [key for key, value in kept.items() if getattr(loaded.settings, key) != value]
         settings = loaded.settings.model_copy(update=kept)
         self._loaded, self._marks = replace(loaded, settings=settings), plan.marks
         self._give_inventory()
+        self._http.renew(_access(settings).token)
         names = list(plan.marks)
         self._deliveries.expect(names)
         start_at_zero(self.metrics, assembly.rule_settings(settings), loaded.declarations.callers())

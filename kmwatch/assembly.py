@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from kmwatch.clock import Clock
 from kmwatch.config.backend_log import Hsm
+from kmwatch.config.lint_backend import shows_reads
 from kmwatch.config.maps import after
 from kmwatch.config.settings import Settings
 from kmwatch.config.silences import Silence as SilenceSettings
@@ -81,7 +82,7 @@ def engine(settings: Settings, declarations: Declarations) -> Engine:
         ),
         account,
         witnesses(settings),
-        BackendClock(settings.backend_log.clock_error, settings.backend_log.delay),
+        BackendClock(settings.backend_log.clock_error, settings.backend_log.delay, shows_reads(settings)),
         None if inventory is None else Patience(inventory.patience, limits.parked),
     )
 

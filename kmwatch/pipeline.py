@@ -296,8 +296,9 @@ class Pipeline:
         self._observer.committed(session.engine)
         if commit.routed:
             self._committed()
-        if commit.moves:
-            await self._source.committed({move.stream: move.next for move in commit.moves})
+        told = {move.stream: move.next for move in commit.moves if move.stream != INVENTORY}  # no source's
+        if told:
+            await self._source.committed(told)
 
     async def _persist(self, work: Callable[[], Awaitable[T]]) -> T:
         """Have the store do it, however long it is in trouble; raises StoreError only where we are to stop."""

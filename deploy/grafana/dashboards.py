@@ -18,6 +18,9 @@ from deploy.grafana.panels import BOARDS, Board, Panel
 HERE = Path(__file__).parent
 RUNBOOKS = "https://docs.example.net/kmwatch/runbooks"  # a placeholder; the variable `runbooks` holds yours
 _SOURCE = models.DataSourceRef(type_val="prometheus", uid="${datasource}")
+_BAR = "1m"  # the least width of a bar; it holds what happened in its time, so that bars add up
+SEVERITIES = {"critical": "dark-red", "high": "red", "medium": "orange", "low": "yellow", "informational": "blue"}
+WORDS = {"undeclared": "red", "joined": "green", "delivered": "green", "complete": "green"}
 _HEIGHT = {"stat": 4, "table": 8, "lines": 8, "bars": 8}
 
 Builder = stat.Panel | table.Panel | timeseries.Panel
@@ -57,7 +60,8 @@ def _panel(panel: Panel) -> Builder:
         .datasource(_SOURCE)
         .unit(panel.unit)
         .span(panel.span)
-        .height(_HEIGHT[panel.kind])
+        .height(panel.height or _HEIGHT[panel.kind])
+        .no_value(panel.empty)
         .links([runbook.target_blank(target_blank=True)])
     )
     for query, ref in zip(panel.queries, "ABCDEF", strict=False):
@@ -75,21 +79,70 @@ def _target(panel: Panel, expr: str, legend: str, ref: str) -> prometheus.Dataqu
 def _kind(panel: Panel) -> Builder:
     match panel.kind:
         case "stat":
-            levels = [models.Threshold(None, "green")]
-            levels += [] if panel.alarm is None else [models.Threshold(panel.alarm, "red")]
-            return stat.Panel().thresholds(dashboard.ThresholdsConfig().steps(levels)).decimals(0)
+            return _stat(panel)
         case "table":
-            return table.Panel()
+            return _table(panel)
         case "bars":
-            return (
+            return _colours(
+                panel,
                 timeseries.Panel()
                 .draw_style(common_models.GraphDrawStyle.BARS)
                 .fill_opacity(80)
+                .line_width(0)
                 .stacking(common.StackingConfig().mode(common_models.StackingMode.NORMAL))
-                .min(0)
+                .interval(_BAR)
+                .legend(_legend("sum")),
             )
         case "lines":
-            return timeseries.Panel().fill_opacity(10).min(0)
+            return _colours(panel, timeseries.Panel().fill_opacity(10).line_width(2).legend(_legend("lastNotNull")))
+
+
+def _stat(panel: Panel) -> stat.Panel:
+    levels = [models.Threshold(None, "green")]
+    levels += [] if panel.alarm is None else [models.Threshold(panel.alarm, "red")]
+    made = (
+        stat.Panel()
+        .thresholds(dashboard.ThresholdsConfig().steps(levels))
+        .graph_mode(common_models.BigValueGraphMode.NONE)
+        .decimals(0)
+    )
+    if panel.alarm is None and not panel.words:
+        made = made.color_mode(common_models.BigValueColorMode.NONE)  # an amount that is neither good nor bad
+    words = {str(word.value): models.ValueMappingResult(word.text, word.colour) for word in panel.words}
+    return made.mappings([models.ValueMap(words)]) if words else made
+
+
+def _table(panel: Panel) -> table.Panel:
+    """Named columns in order, the rest hidden; a detection leads to its runbook, a severity has its colour."""
+    order = {name: number for number, (name, _) in enumerate(panel.columns)}
+    how = {"includeByName": dict.fromkeys(order, True), "indexByName": order, "renameByName": dict(panel.columns)}
+    made = table.Panel().decimals(0).with_transformation(models.DataTransformerConfig("organize", options=how))
+    for name, title in panel.columns:
+        if name == "rule":
+            link = {"title": "Runbook", "url": "${runbooks}/${__value.text}.html", "targetBlank": True}
+            made = made.override_by_name(title, [models.DynamicConfigValue("links", [link])])
+        elif name == "severity":
+            words = {word: {"color": colour, "index": n} for n, (word, colour) in enumerate(SEVERITIES.items())}
+            coloured = [{"type": "value", "options": words}]
+            cell = models.DynamicConfigValue("custom.cellOptions", {"type": "color-text"})
+            made = made.override_by_name(title, [models.DynamicConfigValue("mappings", coloured), cell])
+    return made
+
+
+def _legend(calc: str) -> common.VizLegendOptions:
+    """What the series are, and one number for each, beneath the chart."""
+    mode, place = common_models.LegendDisplayMode.LIST, common_models.LegendPlacement.BOTTOM
+    return common.VizLegendOptions().show_legend(show_legend=True).display_mode(mode).placement(place).calcs([calc])
+
+
+def _colours(panel: Panel, made: timeseries.Panel) -> timeseries.Panel:
+    """Words that mean the same have the same colour in every panel."""
+    made = made.min(0)
+    graver = any("severity" in query.legend for query in panel.queries)
+    for name, colour in (SEVERITIES if graver else WORDS).items():
+        fixed = models.DynamicConfigValue("color", {"mode": "fixed", "fixedColor": colour})
+        made = made.override_by_name(name, [fixed])
+    return made
 
 
 def main() -> None:

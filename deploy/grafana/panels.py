@@ -17,8 +17,21 @@ class Query(NamedTuple):
     legend: str = ""
 
 
+class Word(NamedTuple):
+    """What a value of a stat means."""
+
+    value: int
+    text: str
+    colour: str
+
+
 class Panel(NamedTuple):
-    """One panel. `span` is of 24 columns; `alarm` is the value from which on a stat is red."""
+    """One panel.
+
+    `span` is of 24 columns. `alarm` is the value from which on a stat is red; with `words`, for values that are no
+    amounts, each value has its own text and colour. `columns` names a table's, in order; those left out are hidden.
+    `empty` is what stands where there is nothing to show: often the best news.
+    """
 
     title: str
     about: str
@@ -27,7 +40,11 @@ class Panel(NamedTuple):
     runbook: str
     unit: str = "short"
     span: int = 8
+    height: int | None = None
     alarm: float | None = None
+    words: tuple[Word, ...] = ()
+    columns: tuple[tuple[str, str], ...] = ()
+    empty: str = "none in this time"
 
 
 class Row(NamedTuple):
@@ -125,16 +142,15 @@ SOC = Board(
                     "Unexplained reads by reason",
                     "Why no declaration explains them: the field of the nearest one that failed.",
                     "bars",
-                    (Query(f"sum by (reason) (increase({_UNEXPLAINED}[$__rate_interval])) > 0", "{{reason}}"),),
+                    (Query(f"sum by (reason) (increase({_UNEXPLAINED}[$__interval])) > 0", "{{reason}}"),),
                     "KMW-001",
                 ),
                 Panel(
                     "Reads by declared caller",
                     "All payload reads by the declared name of who reads; `undeclared` is nobody you know.",
-                    "lines",
-                    (Query("sum by (caller) (rate(kmwatch_retrievals_total[$__rate_interval])) > 0", "{{caller}}"),),
+                    "bars",
+                    (Query("sum by (caller) (increase(kmwatch_retrievals_total[$__interval])) > 0", "{{caller}}"),),
                     "KMW-001",
-                    unit="reqps",
                 ),
                 Panel(
                     "Reads that cannot be judged",
@@ -143,11 +159,12 @@ SOC = Board(
                     (
                         Query(
                             'sum by (reason) (increase(kmwatch_retrievals_total{verdict="undecided"}'
-                            "[$__rate_interval])) > 0",
+                            "[$__interval])) > 0",
                             "{{reason}}",
                         ),
                     ),
                     "KmwatchReadsUndecided",
+                    empty="none: every read could be judged",
                 ),
             ),
         ),
@@ -158,8 +175,9 @@ SOC = Board(
                     "Findings by severity",
                     "New findings over time.",
                     "bars",
-                    (Query(f"sum by (severity) (increase({_SENT}[$__rate_interval])) > 0", "{{severity}}"),),
+                    (Query(f"sum by (severity) (increase({_SENT}[$__interval])) > 0", "{{severity}}"),),
                     "README",
+                    height=12,
                 ),
                 Panel(
                     "Findings by detection",
@@ -167,19 +185,21 @@ SOC = Board(
                     "table",
                     (Query(f"sort_desc(sum by (rule, severity) (increase({_SENT}[$__range])) > 0)"),),
                     "README",
+                    columns=(("rule", "Detection"), ("severity", "Severity"), ("Value", "Findings")),
+                    height=12,
                 ),
                 Panel(
                     "Failed access",
                     "Requests that the Key Manager refused or could not answer, by what was tried.",
-                    "lines",
+                    "bars",
                     (
                         Query(
-                            'sum by (kind) (rate(kmwatch_events_total{outcome="failure"}[$__rate_interval])) > 0',
+                            'sum by (kind) (increase(kmwatch_events_total{outcome="failure"}[$__interval])) > 0',
                             "{{kind}}",
                         ),
                     ),
                     "KMW-013",
-                    unit="reqps",
+                    height=12,
                 ),
             ),
         ),
@@ -198,7 +218,7 @@ SOC = Board(
                     "Requests without an answer",
                     "The audit trail shows their beginning and never their end.",
                     "bars",
-                    (Query("sum(increase(kmwatch_audit_gap_total[$__rate_interval]))", "gaps"),),
+                    (Query("sum(increase(kmwatch_audit_gap_total[$__interval]))", "gaps"),),
                     "KmwatchAuditGap",
                 ),
                 Panel(
@@ -235,6 +255,8 @@ OPERATOR = Board(
                     "table",
                     (Query("count by (version) (kmwatch_build_info)"),),
                     "KmwatchVersionsDiffer",
+                    columns=(("version", "Release"), ("Value", "Instances")),
+                    height=4,
                     span=4,
                 ),
                 Panel(
@@ -266,10 +288,11 @@ OPERATOR = Board(
                 ),
                 Panel(
                     "Last reload",
-                    "1: the configuration on disk is the one that runs.",
+                    "Whether the configuration on disk is the one that runs.",
                     "stat",
                     (Query("min(kmwatch_config_last_reload_success)"),),
                     "KmwatchReloadFailed",
+                    words=(Word(1, "fine", "green"), Word(0, "failed", "red")),
                     span=4,
                 ),
             ),
@@ -283,7 +306,7 @@ OPERATOR = Board(
                     "lines",
                     (Query("sum by (outcome) (rate(kmwatch_records_total[$__rate_interval])) > 0", "{{outcome}}"),),
                     "KmwatchRecordsRejected",
-                    unit="cps",
+                    unit="suffix:/s",
                 ),
                 Panel(
                     "Records by form",
@@ -291,7 +314,7 @@ OPERATOR = Board(
                     "lines",
                     (Query("sum by (form) (rate(kmwatch_records_total[$__rate_interval])) > 0", "{{form}}"),),
                     "KmwatchWitnessSilent",
-                    unit="cps",
+                    unit="suffix:/s",
                 ),
                 Panel(
                     "Lag by partition",
@@ -299,6 +322,7 @@ OPERATOR = Board(
                     "lines",
                     (Query("max by (topic, partition) (kmwatch_lag_records)", "{{topic}}/{{partition}}"),),
                     "KmwatchLagging",
+                    empty="no partitions: it reads files, or stands by",
                 ),
             ),
         ),
@@ -318,13 +342,13 @@ OPERATOR = Board(
                     "lines",
                     (Query("sum by (result) (rate(kmwatch_join_total[$__rate_interval])) > 0", "{{result}}"),),
                     "KmwatchAuditGap",
-                    unit="cps",
+                    unit="suffix:/s",
                 ),
                 Panel(
                     "Evicted",
                     "Analytic state that had to make room.",
                     "bars",
-                    (Query("sum by (kind) (increase(kmwatch_state_evicted_total[$__rate_interval]))", "{{kind}}"),),
+                    (Query("sum by (kind) (increase(kmwatch_state_evicted_total[$__interval])) > 0", "{{kind}}"),),
                     "KmwatchStateEvicted",
                 ),
             ),
@@ -376,8 +400,39 @@ OPERATOR = Board(
                         ),
                     ),
                     "KmwatchSinkRefuses",
-                    unit="cps",
+                    unit="suffix:/s",
                     span=6,
+                ),
+            ),
+        ),
+        Row(
+            "Inventory",
+            (
+                Panel(
+                    "Secrets known",
+                    "Of the inventory, deleted ones too. One that stops growing is read no more.",
+                    "lines",
+                    (Query("max(kmwatch_inventory_secrets)", "secrets"),),
+                    "KmwatchReadsUndecided",
+                ),
+                Panel(
+                    "Readings of the inventory",
+                    "While the daemon runs; a failed one leaves the inventory as it was.",
+                    "bars",
+                    (
+                        Query(
+                            "sum by (outcome) (increase(kmwatch_inventory_readings_total[$__interval])) > 0",
+                            "{{outcome}}",
+                        ),
+                    ),
+                    "KmwatchReadsUndecided",
+                ),
+                Panel(
+                    "Reads that wait for the inventory",
+                    "Of secrets that it does not know yet.",
+                    "lines",
+                    (Query("max(kmwatch_events_parked)", "reads"),),
+                    "KmwatchReadsUndecided",
                 ),
             ),
         ),
@@ -427,9 +482,9 @@ OPERATOR = Board(
                     "Commits that failed and were tried again; starts of the process.",
                     "bars",
                     (
-                        Query("sum(increase(kmwatch_store_failures_total[$__rate_interval]))", "store failures"),
+                        Query("sum(increase(kmwatch_store_failures_total[$__interval]))", "store failures"),
                         Query(
-                            "sum(changes(process_start_time_seconds[$__rate_interval])"
+                            "sum(changes(process_start_time_seconds[$__interval])"
                             " and on (instance, job) kmwatch_build_info)",
                             "restarts",
                         ),

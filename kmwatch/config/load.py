@@ -12,6 +12,7 @@ from kmwatch.config.identities import load_identities
 from kmwatch.config.inventory import load_inventory, read_again, read_database
 from kmwatch.config.keystone import load_keystone
 from kmwatch.config.lint import lint
+from kmwatch.config.lint_backend import lint_backend
 from kmwatch.config.lint_http import lint_http
 from kmwatch.config.lint_silences import Known, lint_silences
 from kmwatch.config.maps import MapFile, compiled, read_map
@@ -109,6 +110,7 @@ class _Loading:
             known = Known(file.named("callers"), users, secrets)
             self.problems += lint_silences(settings, document, known, self._today)
             self.problems += lint_http(settings.http, document)
+            self.problems += lint_backend(settings, document)
         failed = any(problem.level is Level.ERROR for problem in self.problems)
         caller_map = CallerMap() if failed else compiled(file)
         return settings, caller_map, identities or Identities(), inventory or ()

@@ -7,8 +7,11 @@ from collections.abc import Iterator
 from kmwatch.config.lint import Remark
 from kmwatch.config.maps import MapFile
 from kmwatch.config.problems import Problem, listed
+from kmwatch.core.learn.pace import LONG_ENOUGH
 from kmwatch.core.learn.usage import Usage
 from kmwatch.core.model import Mode
+
+_MUCH_WIDER = 10  # times as many as were used
 
 
 def unused(file: MapFile, usage: Usage) -> list[Problem]:
@@ -25,7 +28,19 @@ def wider(file: MapFile, usage: Usage) -> list[Problem]:
             if enough:
                 where = ("callers", name, "networks", index)
                 remarks.append(Remark(where, f"{network} is much wider than its use: {listed(enough)} would do"))
+    remarks += _rates(file, usage)
     return [remark.problem(file) for remark in remarks]
+
+
+def _rates(file: MapFile, usage: Usage) -> Iterator[Remark]:
+    """Rates that would let through a multiple of what was ever used, in a history that is long enough to say so."""
+    if usage.span < LONG_ENOUGH:
+        return
+    for index, entry in file.allow.items():
+        use, rate = usage.entries.get(entry.id), entry.rate
+        if rate is not None and use is not None and 0 < use.busiest * _MUCH_WIDER <= rate.limit:
+            most = f"never more than {use.busiest} distinct secrets of a user in its time"
+            yield Remark(("allow", index, "rate"), f"the rate is much wider than its use: {most}")
 
 
 def _entries(file: MapFile, usage: Usage) -> Iterator[Remark]:

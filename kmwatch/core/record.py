@@ -205,6 +205,7 @@ class BackendRecord(Struct, frozen=True, gc=False, array_like=True, tag="backend
     mount: str | None = None  # of a store, with its slash
     path: str | None = None  # where in the store, or which key
     flags: tuple[str, ...] = ()
+    blind: bool = False  # of a log that has no record of payloads read: that it shows none says nothing
     control: bool = False  # of a store: about who may do what there, and not about what it keeps
 
 

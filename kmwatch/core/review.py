@@ -7,12 +7,12 @@ remark says how long that was (`watched`); a finding should ask for more than a 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from itertools import pairwise
 
 from msgspec import Struct
 
 from kmwatch.core.ledger import Use
-from kmwatch.core.model import DAY, HOUR, Micros, Secret, Word
+from kmwatch.core.model import DAY, Micros, Secret, Word
+from kmwatch.core.succession import GRACE, successors
 
 
 class Concern(Word):
@@ -32,7 +32,7 @@ class Terms(Struct, frozen=True):
     idle: Micros = 90 * DAY  # without a read: long not read
     expiring: Micros = 30 * DAY  # before its end: expires soon
     in_use: Micros = 30 * DAY  # since its last read, at most: in use
-    grace: Micros = HOUR  # after its successor was made: references may still be changed
+    grace: Micros = GRACE  # after its successor was made: references may still be changed
 
 
 class Remark(Struct, frozen=True, gc=False):
@@ -61,14 +61,14 @@ def review(
         Remarks, the most urgent concern first, then by id.
     """
     alive = [secret for secret in secrets if not secret.deleted]
-    successors = _successors(alive)
+    following = successors(alive)
     found: list[Remark] = []
     for secret in alive:
         use = uses.get(secret.id)
         began = max(since if since is not None else now, secret.created or 0)
         watched = max(0, now - began)
         found += [Remark(secret, concern, use, watched) for concern in _concerns(secret, use, watched, now, terms)]
-        newer = successors.get(secret.id)
+        newer = following.get(secret.id)
         if newer is not None and use is not None and use.last > (newer.created or 0) + terms.grace:
             found.append(Remark(secret, Concern.SUPERSEDED_IN_USE, use, watched, newer.id))
     return sorted(found, key=lambda remark: (_URGENCY[remark.concern], remark.secret.id))
@@ -88,18 +88,3 @@ def _concerns(secret: Secret, use: Use | None, watched: Micros, now: Micros, ter
         yield Concern.NEVER_READ
     elif use is not None and use.last <= now - terms.idle:
         yield Concern.NOT_READ_LATELY
-
-
-def _successors(secrets: Iterable[Secret]) -> dict[str, Secret]:
-    """The next secret of the same name, type, project and creator, by id: how a rotation looks in an inventory."""
-    lines: dict[tuple[object, ...], list[Secret]] = {}
-    for secret in secrets:
-        if secret.name and secret.created is not None:
-            lines.setdefault((secret.name, secret.type, secret.project_id, secret.creator_id), []).append(secret)
-    found: dict[str, Secret] = {}
-    for line in lines.values():
-        line.sort(key=lambda secret: (secret.created or 0, secret.id))
-        for older, newer in pairwise(line):
-            if (newer.created or 0) > (older.created or 0):
-                found[older.id] = newer
-    return found

@@ -49,6 +49,7 @@ class BackendClock(Struct, frozen=True):
 
     clock_error: Micros = SECOND // 10
     delay: Micros = 0  # by how much its records may come later than the API's
+    shows_reads: bool = True  # whether it has a record of each payload read, as far as is known beforehand
 
 
 class Output(Struct):
@@ -93,6 +94,7 @@ class Engine:
         self.host = HostWatch(declared.behind, join.limit)
         inventory = Inventory(declared.holdings)
         ledger = Ledger(backend.clock_error, join.settle + backend.delay + SECOND, join.limit, inventory)
+        ledger.blind = not backend.shows_reads
         self.backend = BackendWatch(declared.behind, inventory, ledger, join.limit)
         detector.elsewhere = self._account_memory
         self.stocked = None if patience is None else Stocked(detector, patience, inventory.changed)

@@ -10,10 +10,12 @@ from msgspec import Struct
 from kmwatch.core.detect import Detector
 from kmwatch.core.join import Ready
 from kmwatch.core.keyed import Keyed
-from kmwatch.core.model import Micros, Secret
+from kmwatch.core.model import Kind, Micros, Outcome, Secret
 from kmwatch.core.order import Waiting
 from kmwatch.core.parking import Parking
 from kmwatch.core.record import StockRecord
+
+_RETRIEVAL, _SUCCESS = Kind.RETRIEVAL, Outcome.SUCCESS  # looking a member up in its enum costs more than using it
 
 
 class Patience(Struct, frozen=True):
@@ -38,8 +40,13 @@ class Stocked:
         self._open = False  # readings tell what is known: it makes sense to wait for one
 
     def concerns(self, told: Ready) -> bool:
-        """Whether a request may have to wait, or waits. Asked of every one."""
-        return self._open and self._known(told.event.target.id) is None  # type: ignore[arg-type]  # None is unknown
+        """Whether a request may have to wait, or waits. Asked of every one, and nearly always no."""
+        if not self._open:
+            return False
+        event = told.event
+        if event.kind == _RETRIEVAL and event.outcome == _SUCCESS:
+            return self._known(event.target.id) is None  # type: ignore[arg-type]  # None is unknown
+        return told.before is not None and self.parking.kept.get(event.event_id) is not None
 
     def begin(self, record: StockRecord) -> None:
         """Take a part of the base. The first of it replaces what the configuration named, a later base says nothing."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
+from msgspec import msgpack
+
 from kmwatch.core.keyed import Keyed
 from kmwatch.core.model import SECOND, AuditEvent, Failure, Kind, Micros, Outcome, Witness
 
@@ -29,6 +31,11 @@ class EventClass(NamedTuple):
 def class_of(event: AuditEvent) -> EventClass:
     """The class of an event."""
     return EventClass(event.kind, event.outcome, event.failure, event.seen_in, event.flags)
+
+
+def _place(counted: tuple[EventClass, int]) -> bytes:
+    """A class's place in a row: by its bytes, for what was restored may show itself otherwise than what was not."""
+    return msgpack.encode(counted[0])
 
 
 class Counter:
@@ -102,7 +109,7 @@ class Traffic:
             counts = dict(step)
             for of, more in ((class_of(before), -1), (class_of(now), 1)):
                 counts[of] = counts.get(of, 0) + more
-            self._steps.put(key, sorted(counts.items(), key=repr))
+            self._steps.put(key, sorted(((of, count) for of, count in counts.items() if count), key=_place))
             self._summed.clear()
 
     def within(self, span: Micros, at: Micros, wanted: Sequence[Wanted]) -> list[int]:
@@ -144,7 +151,7 @@ class Traffic:
 
     def _write(self) -> None:
         counted = sorted(  # counters outlive their step, but no restart: their own order would tell of it
-            ((counter.of, counter.count) for counter in self._now.values() if counter.count), key=repr
+            ((counter.of, counter.count) for counter in self._now.values() if counter.count), key=_place
         )
         if counted and counted != self._steps.get(str(self._number)):
             self._steps.put(str(self._number), counted)

@@ -8,8 +8,12 @@ import os
 import sys
 from pathlib import Path
 
+from kmwatch.clock import SystemClock
 from kmwatch.config.load import load
 from kmwatch.core.learn.evidence import SPARSE
+from kmwatch.inquiry import asking
+
+_USAGE = 2
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -17,13 +21,15 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     learn = commands.add_parser(
         "learn",
         help="proposes caller-map entries from history, each with its support",
-        description="Propose a caller map from recorded history, on standard output. Nothing is applied.",
+        description="Propose a caller map from history, on standard output: recordings, or without --from what the "
+        "configured store has kept. Nothing is applied.",
     )
     learn.add_argument("-c", "--config", type=Path, required=True, metavar="FILE", help="the configuration file")
     learn.add_argument(
-        "--from", dest="paths", action="append", required=True, metavar="PATH",
-        help="the history: a file, directory or pattern; may repeat",
+        "--from", dest="paths", action="append", default=[], metavar="PATH",
+        help="the history: a file, directory or pattern; may repeat (default: the reads that the store has kept)",
     )  # fmt: skip
+    asking.period(learn, SystemClock().now)
     learn.add_argument("--diff", action="store_true", help="hold history against the declared map instead")
     learn.add_argument(
         "--sparse",
@@ -38,8 +44,14 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 def _learn(given: argparse.Namespace) -> int:
     from kmwatch.learn.learning import compare, learn  # noqa: PLC0415  (what `check` needs should load fast)
 
+    if given.paths and (given.since, given.until) != (None, None):
+        sys.stderr.write(
+            "kmwatch learn: --since and --until are of what the store has kept; leave out --from, or them\n"
+        )
+        return _USAGE
     loaded = load(given.config, os.environ)
     work = compare if given.diff else learn
     progress = sys.stderr if sys.stderr.isatty() else None
-    sys.stdout.write(asyncio.run(work(loaded, given.paths, sparse=given.sparse, progress=progress)))
+    period = given.since, given.until
+    sys.stdout.write(asyncio.run(work(loaded, given.paths, sparse=given.sparse, progress=progress, period=period)))
     return 0

@@ -10,8 +10,9 @@ from kmwatch.core.learn.history import History
 from kmwatch.core.learn.propose import Proposal, propose
 from kmwatch.core.learn.usage import Usage
 from kmwatch.learn.diff import difference
+from kmwatch.learn.recall import Period, recall
 from kmwatch.learn.render import moment, render
-from kmwatch.learn.watching import watch
+from kmwatch.learn.watching import Watcher, watch
 
 
 async def learn(
@@ -20,33 +21,54 @@ async def learn(
     *,
     sparse: int,
     progress: TextIO | None = None,
+    period: Period = (None, None),
 ) -> str:
     """Propose a whole caller map.
 
     Args:
         loaded: the configuration; its declared map counts for nothing here.
-        paths: the history, as `--from` takes it.
+        paths: the history, as `--from` takes it; none: what the configured store has kept.
         sparse: how few acts are an anecdote, and flagged.
         progress: where to show it, if a person waits.
+        period: of event time, of what the store has kept.
 
     Returns:
         A valid callers file with what each entry rests on.
 
     Raises:
-        SourceError: the history cannot be read.
+        SourceError, StoreError: the history cannot be read.
     """
     history = History(loaded.declarations)
-    await watch(loaded, paths, [history], progress)
+    await _show(loaded, paths, [history], progress, period)
     proposal = propose(history, sparse=sparse)
-    return render(proposal, _title(history, proposal))
+    title = _title(history, proposal)
+    if not paths:
+        title.append("The store keeps reads alone: whoever grants or deletes is to be learned from recordings.")
+    return render(proposal, title)
 
 
-async def compare(loaded: Loaded, paths: Sequence[str], *, sparse: int, progress: TextIO | None = None) -> str:
+async def compare(
+    loaded: Loaded,
+    paths: Sequence[str],
+    *,
+    sparse: int,
+    progress: TextIO | None = None,
+    period: Period = (None, None),
+) -> str:
     """What of the declared map is not used, what is used and not declared, what is wider than its use."""
     history = History(loaded.declarations)
     usage = Usage(loaded.declarations, proxy_expected=loaded.settings.witnesses.proxy_log != "absent")
-    await watch(loaded, paths, [history, usage], progress)
+    await _show(loaded, paths, [history, usage], progress, period)
     return difference(loaded.map, usage, history, sparse=sparse)
+
+
+async def _show(
+    loaded: Loaded, paths: Sequence[str], watchers: Sequence[Watcher], progress: TextIO | None, period: Period
+) -> None:
+    if paths:
+        await watch(loaded, paths, watchers, progress)
+    else:
+        await recall(loaded, watchers, period)
 
 
 def _title(history: History, proposal: Proposal) -> list[str]:

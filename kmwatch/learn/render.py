@@ -13,9 +13,9 @@ from datetime import UTC, datetime
 from kmwatch.config.problems import printable
 from kmwatch.core.callermap import AllowEntry, CallerEntry, ProjectSelector, SecretGroup, UserSelector
 from kmwatch.core.learn.propose import Entry, Proposal
-from kmwatch.core.model import SECOND, Kind, Micros
+from kmwatch.core.model import DAY, HOUR, MINUTE, SECOND, Kind, Micros, Rate
 
-_PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*|[0-9.]+/[0-9]+")
+_PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*|[0-9.]+/[0-9]+[smhd]?")
 _WORDS = frozenset({"null", "true", "false", "yes", "no", "on", "off", "y", "n"})
 _NAMED = 4
 _LONGEST = 80
@@ -42,7 +42,17 @@ def entry_line(entry: AllowEntry) -> str:
     fields["secrets"] = "created-by-caller" if entry.created_by_caller else (entry.groups or "any")
     if entry.actions != (Kind.RETRIEVAL,):
         fields["actions"] = tuple(action.value for action in entry.actions)
+    if entry.rate is not None:
+        fields["rate"] = paced(entry.rate)
     return f"- {scalar(fields)}"
+
+
+def paced(rate: Rate) -> str:
+    """A rate as the map writes it, in the largest unit that tells it whole."""
+    for unit, letter in ((DAY, "d"), (HOUR, "h"), (MINUTE, "m"), (SECOND, "s")):
+        if rate.window % unit == 0:
+            return f"{rate.limit}/{rate.window // unit}{letter}"
+    return f"{rate.limit}/{rate.window / SECOND:g}s"
 
 
 def sentence(entry: Entry) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 import orjson
 from aiohttp import web
 from msgspec import Struct, to_builtins
+from msgspec.structs import replace
 
 from kmwatch.telemetry.metrics import Metrics
 
@@ -66,6 +67,10 @@ class HttpServer:
         self._metrics, self._readiness, self._status, self._access = metrics, readiness, status, access
         self._context = access.context()
         self._runner: web.AppRunner | None = None
+
+    def renew(self, token: str | None) -> None:
+        """From now on ask for this token, or for none."""
+        self._access = replace(self._access, token=token)
 
     async def start(self, host: str, port: int) -> int:
         """Listen; returns the port (the chosen one, if 0 was asked for). Raises OSError."""

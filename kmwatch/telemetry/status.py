@@ -8,7 +8,7 @@ from msgspec import Struct, field
 
 from kmwatch.core.account import Account, StreamAccount
 from kmwatch.core.step import Engine
-from kmwatch.ports import SinkAccount
+from kmwatch.ports import INVENTORY, SinkAccount
 
 
 class Records(Struct):
@@ -70,8 +70,9 @@ def totals(engine: Engine, sinks: Mapping[str, SinkAccount] | None = None) -> To
         waiting[stream] = waiting.get(stream, 0) + 1
     streams = {name: _records(stream, waiting.get(name, 0)) for name, stream in sorted(account.streams.items())}
     sums = Records()
-    for records in streams.values():
-        _add(sums, records)
+    for name, records in streams.items():
+        if name != INVENTORY:  # which no source delivers
+            _add(sums, records)
     parked = 0 if engine.stocked is None else engine.stocked.parking.fresh()
     events = Events(account.events_made, account.events_evaluated, parked)
     kept = (account.hits, account.lines, account.suppressed, account.shadow, account.silenced)

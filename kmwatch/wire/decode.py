@@ -41,6 +41,7 @@ _JSON_FORMS: Final = {
 _continues = re.compile(
     r"[ \t]|Traceback \(most recent call last\):|During handling of the above exception, another |The above "
     r"exception was the direct cause |\[SQL: |\[parameters: |\(Background on this error at: "
+    r"|\((?:[a-z0-9_]+\.)+[A-Za-z]+Error\) "
     r"|(?:FROM|WHERE|(?:LEFT OUTER |INNER )?JOIN|ORDER BY|LIMIT) "
     r"|[A-Za-z_][\w.]*(?:Error|Exception|Warning|Exit|Interrupt|Failure|NotFound|Denied)(?:: |\Z)",
     re.ASCII,

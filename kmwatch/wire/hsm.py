@@ -163,6 +163,7 @@ def decode(value: bytes, mapping: Mapping) -> Decoded:
         user in mapping.privileged,
         None,
         _text(fields, mapping.key),
+        blind=not mapping.decrypts,
     )
 
 

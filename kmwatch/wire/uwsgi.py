@@ -46,7 +46,7 @@ _answer = re.compile(_ANSWER).fullmatch
 _begin = re.compile(rf"{_USAGE}\[pid: [0-9]+\|app: ").match
 
 # What uWSGI (core/uwsgi.c, master.c, socket.c, plugins/python), librdkafka and Python's warnings write to the same
-# stream. A request's line begins with its process, so that no client can make one look like these.
+# stream. A request's line begins with its process, so that no client can make its own look like these.
 _noise = re.compile(
     r"%[0-7]\|[0-9]+\.[0-9]+\|[A-Z]+\||[^ ]+\.py:[0-9]+: [A-Za-z]*Warning: |\*\*\* .*\*\*\* ?\Z|!!! .*!!! ?\Z"
     r"|uWSGI (?:running as|http|router|worker|master)"
@@ -60,6 +60,8 @@ _noise = re.compile(
     r"|SIG[A-Z]+ received|[Gg]oodbye to uWSGI|VACUUM: |\.\.\.(?:gracefully|brutally) |[Gg]racefully killing worker "
     r"|binary reloading uWSGI|closing all non-uwsgi|\[uWSGI\] |announcing my loyalty|\[deadlock-detector\]"
     r"|(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) [A-Z][a-z]{2} [ 0-9][0-9] [0-9:]{8} [0-9]{4} - "
+    r"|--- [^-].* ---\Z|pcre jit (?:dis|en)abled\Z|invalid HTTP request size \(max [0-9]+\)\.\.\.skip\Z"
+    r"|\[[0-9]{9,11}\] (?:logsize: [0-9]+, triggering |/[^ ]+ reopened\.\Z)|not enough space in wsgi_req http "
     r"|Eventlet is deprecated\. |we strongly recommend against using it for new projects\.\Z"
     r"|If you are already using Eventlet, we recommend migrating|framework\.  For more detail see\Z"
     r"|https://eventlet\.readthedocs\.io/[^ ]*\Z",

@@ -63,9 +63,9 @@ class Rendered:
         return found
 
 
-def render(values: Path | None, *sets: str) -> Rendered:
-    """Render the chart."""
-    done = helm("template", "watch", str(CHART), "-n", "soc", "--kube-version", KUBERNETES, *given(values, *sets))
+def render(values: Path | None, *sets: str, chart: Path = CHART) -> Rendered:
+    """Render the chart, or a copy of it."""
+    done = helm("template", "watch", str(chart), "-n", "soc", "--kube-version", KUBERNETES, *given(values, *sets))
     assert done.returncode == 0, done.stderr
     return Rendered([one for one in yaml.safe_load_all(done.stdout) if one])
 

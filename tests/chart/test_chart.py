@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import kubernetes_validate
@@ -113,6 +114,14 @@ def test_another_configuration_makes_other_pods() -> None:
         for sets in ([], ["config.learning=7d"], ["callers.decoys[0].id=x"])
     }
     assert len(sums) == 3
+
+
+def test_a_value_that_is_taken_away_is_as_one_that_is_empty() -> None:
+    """Helm removes what is null, defaults too."""
+    keys = ["image.tag", "image.digest", "http.tlsSecret", "http.tokenSecret", "networkPolicy.egress", "extraEnv"]
+    keys += ["store.postgres", "existingCallers", "serviceAccount.name", "affinity", "credentials", "secretFiles"]
+    assert render(None, *(f"{key}=null" for key in keys)) == render(None)
+    assert render(VALUES["pair"], "store.sqlite=null") == render(VALUES["pair"])
 
 
 # -------------------------------------------------------------------------------------------------- it is safe
@@ -256,8 +265,30 @@ def test_values_that_cannot_be_are_refused_with_what_is_wrong(sets: list[str], m
     assert "hunter2" not in said
 
 
-def test_the_notes_say_what_is_open() -> None:
-    done = helm("install", "watch", str(CHART), "--dry-run=client")
-    assert done.returncode == 0, done.stderr
-    assert "every read of a payload will be an alert" in done.stdout
-    assert "ask for no token" in done.stdout
+NOTES = """\
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: watch-kmwatch-notes}
+data:
+  notes: |
+    {{- tpl (.Files.Get "notes") . | nindent 4 }}
+"""
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ("default", ["one instance", "statefulset/watch-kmwatch", "will be an alert", "ask for no token"]),
+        ("everything", ["one instance", "Authorization: Bearer", "https://127.0.0.1:9464/status"]),
+        ("pair", ["2 instances", "deploy/watch-kmwatch", "--ready --standby"]),
+        ("existing", ["no NetworkPolicy keeps anybody away"]),
+    ],
+)
+def test_the_notes_say_how_to_look_and_what_is_open(values: str, said: list[str], tmp_path: Path) -> None:
+    """Helm shows notes to whoever installs, which takes a cluster: so a copy of the chart has them in an object."""
+    copy = shutil.copytree(CHART, tmp_path / "kmwatch")
+    (copy / "templates" / "NOTES.txt").rename(copy / "notes")
+    (copy / "templates" / "notes.yaml").write_text(NOTES, encoding="utf-8")
+    notes = render(VALUES[values], chart=copy).one("ConfigMap", "-notes")["data"]["notes"]
+    assert [words for words in said if words not in notes] == []
+    assert ("will be an alert" in notes) == (values in ("default", "pair"))

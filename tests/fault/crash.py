@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from kmwatch.condition import Status
 from tests.servers.kafka import KafkaServer
 from tests.support.crashing_main import ACKNOWLEDGED, OFTEN, OPEN_JOINS, POINTS
 from tests.support.daemon import PATIENCE, Config, Daemon, configuration, file_sink, kafka_source
@@ -110,7 +111,7 @@ def crash(kafka: KafkaServer, folder: Path, *, kills: int, seed: int) -> Report:
     to_the_end(calm, len(records))
     with Daemon(wild.folder, wild.config, module="tests.support.crashing_main") as daemon:
         for number, (point, passes) in enumerate(_plan(kills, chance), 1):
-            ended = _life(daemon, wild, point, passes, chance)
+            ended = live(daemon, wild, point, passes, chance)
             stored, lines = sum(offsets(wild.store).values()), len(outbox(wild.store))
             report.kills.append(Kill(number, passes, ended, stored, lines))
     to_the_end(wild, len(records))
@@ -135,7 +136,7 @@ def _plan(kills: int, chance: random.Random) -> Iterator[tuple[str, int]]:
         yield point, chance.randint(1, 6) if point in OFTEN else 1
 
 
-def _life(daemon: Daemon, place: Place, point: str, passes: int, chance: random.Random) -> str:
+def live(daemon: Daemon, place: Place, point: str, passes: int, chance: random.Random) -> str:
     """Start, and wait for the end or bring it about; returns where it ended."""
     hits = _hits(place)
     trap = {} if point == RANDOM else {"KMWATCH_TRAP": f"{point}|{passes}|KILL"}
@@ -162,13 +163,13 @@ def _hits(place: Place) -> list[str]:
     return place.trap_log.read_text().splitlines() if place.trap_log.exists() else []
 
 
-def to_the_end(place: Place, produced: int) -> None:
-    """Let an unharmed daemon finish: everything consumed, judged and delivered."""
+def to_the_end(place: Place, produced: int) -> Status:
+    """Let an unharmed daemon finish: everything consumed, judged and delivered; returns what it says then."""
     with Daemon(place.folder, place.config, name="calm") as daemon:
         daemon.start()
         status = daemon.wait_until(
             lambda status: (
-                status.account.records.consumed == produced
+                status.account.records.consumed == produced + status.account.behind.get("inventory", 0)
                 and status.account.events.waiting == 0
                 and status.account.records.waiting == 0
                 and all(sink.pending == 0 for sink in status.account.sinks.values())
@@ -179,6 +180,7 @@ def to_the_end(place: Place, produced: int) -> None:
         )
         assert status.account.balanced, status.account
         assert daemon.terminate() == 0, daemon.output()
+        return status
 
 
 @dataclass

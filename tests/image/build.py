@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,15 +49,15 @@ def build() -> None:
     if BASE not in buildah("images", "--format", "{{.Name}}").splitlines():
         _say("making the base: a Debian 12 with Python")
         container = buildah("from", "scratch")
-        buildah("add", "--quiet", container, str(_debian()), "/")
+        with tempfile.TemporaryDirectory(prefix="kmwatch-debian-", dir="/var/tmp") as folder:
+            buildah("add", "--quiet", container, str(_debian(Path(folder) / "root")), "/")
         buildah("config", "--env", "PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", container)
         buildah("commit", "--quiet", "--rm", container, BASE)
-        shutil.rmtree(_CACHE / "debian")
     _say("building the image")
     mounted = [word for path in _FROM_HERE if path.exists() for word in ("--volume", f"{path}:{_inside(path)}:ro")]
     given = {"BASE": BASE, "VERSION": __version__, "REVISION": _revision()}
     words = [word for name, value in given.items() for word in ("--build-arg", f"{name}={value}")]
-    buildah("build", "--quiet", "--format", "docker", "--tag", IMAGE, *mounted, *words, ".")
+    buildah("build", "--quiet", "--layers", "--format", "docker", "--tag", IMAGE, *mounted, *words, ".")
 
 
 def inspected() -> dict[str, Any]:
@@ -87,9 +88,8 @@ def _inside(path: Path) -> Path:
     return Path("/root") / path.relative_to(Path.home()) if path.is_relative_to(Path.home()) else path
 
 
-def _debian() -> Path:
-    folder = _CACHE / "debian"
-    shutil.rmtree(folder, ignore_errors=True)
+def _debian(folder: Path) -> Path:
+    """A Debian in a folder: not below the checkout, since debootstrap mounts /proc into it for a while."""
     command = ["debootstrap", "--variant=minbase", f"--include={_PACKAGES}", "bookworm", str(folder)]
     with (_CACHE / "debootstrap.log").open("wb") as log:
         if subprocess.run(command, stdout=log, stderr=log, check=False).returncode != 0:

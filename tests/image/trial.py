@@ -146,7 +146,7 @@ def _watched(daemon: object, context: ssl.SSLContext, port: int, number: int) ->
         except OSError:
             time.sleep(0.5)
             continue
-        if status["account"]["records"]["consumed"] == number:
+        if sum(part["consumed"] for name, part in status["account"]["streams"].items() if "/etc/" in name) == number:
             return status
         time.sleep(0.5)
     raise AssertionError(f"not all is consumed: {status.get('account', daemon)}")

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from importlib.metadata import version
 from pathlib import Path
 
@@ -46,6 +47,17 @@ def test_every_place_that_must_repeat_the_version_repeats_this_one(place: str, p
 def test_the_package_takes_its_version_from_the_code() -> None:
     assert version("kmwatch") == __version__
     assert 'dynamic = ["version"]' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+
+
+def test_a_wheel_that_is_built_of_the_sdist_is_whole(tmp_path: Path) -> None:
+    """Every file of the package, and the recording for the demo, which the checkout has as a link."""
+    done = run(sys.executable, "-m", "build", "--no-isolation", "--outdir", str(tmp_path), ".")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    built = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("kmwatch/")}
+    ours = {path for path in (ROOT / "kmwatch").rglob("*") if path.is_file() and path.suffix != ".pyc"}
+    recording = {f"kmwatch/demo/recording/{path.name}" for path in (ROOT / "config" / "recording").iterdir()}
+    assert built == {path.relative_to(ROOT).as_posix() for path in ours} | recording
 
 
 def test_the_changelog_has_a_place_for_it() -> None:

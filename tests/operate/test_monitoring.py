@@ -21,6 +21,8 @@ QUIET = {
     "Lag by partition",  # of Kafka; the run reads files
     "Deliveries",  # its second query: lines that are dead
     "Outbox by sink",  # the same
+    "Evicted",
+    "Readings of the inventory",  # the run's is a file that does not change
 }
 
 

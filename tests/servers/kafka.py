@@ -11,6 +11,8 @@ Starting and stopping block their thread for seconds. A test whose clients live 
 from __future__ import annotations
 
 import asyncio
+import gzip
+import json
 import signal
 import socket
 import subprocess
@@ -30,6 +32,7 @@ from tests.servers.kafka_config import Scram, broker_properties
 from tests.servers.kafka_jars import ServerUnavailableError, jars, java
 from tests.servers.ports import free_port
 
+_RECORDING = Path(__file__).parents[2] / "config" / "recording" / "cadf.jsonl.gz"
 _START_TIMEOUT = 60.0
 _STOP_TIMEOUT = 30.0
 
@@ -195,14 +198,31 @@ class KafkaServer(KafkaClient):
         return f"Apache Kafka in {self.folder} {what}; its log ends:\n{tail}"
 
 
+async def _hold_recording(bootstrap: str) -> str:
+    """The bundled recording's audit records on the topic that a Key Manager writes to; what to say of it."""
+    client = KafkaClient(bootstrap)
+    topic = await client.create_topic("notifications.info", partitions=4)
+    by_partition: dict[int, list[bytes]] = {}
+    with gzip.open(_RECORDING) as lines:
+        for record in map(json.loads, lines):
+            by_partition.setdefault(record["partition"], []).append(record["value"].encode())
+    for partition, values in sorted(by_partition.items()):
+        await client.produce(topic, partition, values)
+    return f"; its topic {topic} holds the bundled recording"
+
+
 def main(arguments: Sequence[str]) -> int:
-    """`fetch`: have the jars ready. `run`: a broker in the foreground, its data gone when it ends."""
+    """`fetch`: have the jars ready. `run`: a broker in the foreground, its data gone when it ends.
+
+    `run --recording`: the same with the bundled recording's audit records on a topic.
+    """
     try:
         jars()
         if list(arguments) == ["fetch"]:
             return 0
         with tempfile.TemporaryDirectory(prefix="kafka-") as folder, KafkaServer(Path(folder)) as kafka:
-            sys.stdout.write(f"Apache Kafka answers on {kafka.bootstrap}; Ctrl-C ends it, data and all\n")
+            holds = asyncio.run(_hold_recording(kafka.bootstrap)) if "--recording" in arguments else ""
+            sys.stdout.write(f"Apache Kafka answers on {kafka.bootstrap}{holds}; Ctrl-C ends it, data and all\n")
             sys.stdout.flush()
             ends = {signal.SIGINT, signal.SIGTERM}
             signal.pthread_sigmask(signal.SIG_BLOCK, ends)  # only now: the broker would inherit the mask

@@ -77,7 +77,7 @@ def store(  # noqa: PLR0913  (every field that tests vary)
     own, line = f"backend:{number}", f"{address}:{port}"
     return BackendRecord(
         Slot.BACKEND, f"{own} {half}", START + at, own, deed, result, f"{deed} {path}", half, "approle", role, None,
-        address, line, privileged, mount, path, (), path.startswith(("sys/", "auth/")),
+        address, line, privileged, mount, path, control=path.startswith(("sys/", "auth/")),
     )  # fmt: skip
 
 

@@ -83,8 +83,14 @@ def recording() -> list[Recorded]:
     with gzip.open(RECORDING / "cadf.jsonl.gz") as lines:
         found = [msgspec.json.decode(line, type=_Line) for line in lines]
     records = [Recorded(line.partition, line.value.encode()) for line in found]
-    first = _REQUEST_ID.findall(records[0].value)[0]
-    return [*records, *(_copy(record, 10**6, -LATER) for record in records if first in record.value)]
+    return [*records, *later(records[0], records)]
+
+
+def later(first: Recorded, records: Iterable[Recorded]) -> list[Recorded]:
+    """The audit records of one request once more, as of another one some minutes later."""
+    found = _REQUEST_ID.findall(first.value)[0]
+    same = [record for record in records if found in record.value and record.value.startswith(b'{"oslo.')]
+    return [_copy(record, 10**6, -LATER) for record in same]
 
 
 def copies(number: int, apart: timedelta = timedelta(days=2)) -> list[list[Recorded]]:

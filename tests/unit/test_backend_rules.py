@@ -322,6 +322,15 @@ def test_reads_that_the_backend_does_not_show_are_a_silent_log() -> None:
     assert told[0].subject == "backend"
 
 
+@pytest.mark.parametrize(
+    "clock", [BackendClock(), BackendClock(shows_reads=False)], ids=["its records tell", "declared"]
+)
+def test_a_log_that_never_shows_reads_lacks_none(clock: BackendClock) -> None:
+    reads = [record for number in range(5) for record in read(number, number * SECOND)]
+    unwrap = replace(hsm(9, 50 * MILLI, Deed.UNWRAP), blind=clock.shows_reads)
+    assert alarms(run(engine(clock=clock), [*reads, unwrap]).findings) == {}
+
+
 def test_two_are_not_enough_and_a_read_that_it_shows_ends_the_count() -> None:
     lacking: Records = [*read(1, 0), *read(2, SECOND)]
     shown: Records = [*read(3, 2 * SECOND), hsm(3, 2 * SECOND + 50 * MILLI)]

@@ -149,6 +149,7 @@ def test_a_record_beyond_any_size_is_refused() -> None:
         b"Traceback (most recent call last):",
         b'  File "/usr/lib/python3/dist-packages/barbican/api.py", line 3, in x',
         b"sqlalchemy.exc.OperationalError: (sqlite3.OperationalError) database is locked",
+        b"(sqlite3.OperationalError) database is locked",
         b"[SQL: INSERT INTO secrets (name) VALUES (?)]",
         b"(Background on this error at: https://sqlalche.me/e/21/e3q8)",
         b"  warnings.warn(",

@@ -48,7 +48,12 @@ Get = Callable[..., Awaitable[Answer]]
 
 @asynccontextmanager
 async def serving(access: Access, context: ssl.SSLContext | None = None) -> AsyncIterator[Get]:
-    server = HttpServer(Metrics(), _readiness, _status, access)
+    async with answering(HttpServer(Metrics(), _readiness, _status, access), context) as get:
+        yield get
+
+
+@asynccontextmanager
+async def answering(server: HttpServer, context: ssl.SSLContext | None = None) -> AsyncIterator[Get]:
     port = await server.start("127.0.0.1", 0)
     scheme = "http" if context is None else "https"
     async with aiohttp.ClientSession() as session:
@@ -83,6 +88,14 @@ async def test_whoever_shows_the_token_reads_all() -> None:
         answers = [await get(path, Authorization=f"Bearer {TOKEN}") for path in PATHS]
         assert [answer.status for answer in answers] == [200, 200, 503, 200]
         assert "sink siem: paused" in answers[2].body
+
+
+async def test_a_token_that_was_renewed_is_the_only_one() -> None:
+    server = HttpServer(Metrics(), _readiness, _status, Access(token=TOKEN))
+    async with answering(server) as get:
+        server.renew("another-token-of-the-monitoring")
+        assert (await get("/status", Authorization=f"Bearer {TOKEN}")).status == 401
+        assert (await get("/status", Authorization="Bearer another-token-of-the-monitoring")).status == 200
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])

@@ -13,16 +13,19 @@ from msgspec.structs import replace
 from kmwatch.config.maps import compiled, read_map
 from kmwatch.config.problems import Problem
 from kmwatch.config.source import load_yaml
+from kmwatch.config.usage import wider
 from kmwatch.config.values import Context
 from kmwatch.core.callermap import CallerMap
 from kmwatch.core.declaration import Declarations
 from kmwatch.core.directory import Identities, Project, User
 from kmwatch.core.learn.family import pattern
 from kmwatch.core.learn.history import History
+from kmwatch.core.learn.pace import Hours, busiest, rate_for
 from kmwatch.core.learn.place import clusters, networks
 from kmwatch.core.learn.propose import Proposal, propose
+from kmwatch.core.learn.usage import Usage
 from kmwatch.core.match import match
-from kmwatch.core.model import HOUR, MINUTE, Acl, AuditEvent, Initiator, Kind, Secret
+from kmwatch.core.model import HOUR, MINUTE, Acl, AuditEvent, Initiator, Kind, Rate, Secret
 from kmwatch.learn.render import render
 from tests.support.declared import NOON, event
 
@@ -145,7 +148,7 @@ def test_a_service_and_a_family_of_secrets_is_one_line_and_not_one_a_secret() ->
     ]
     assert (group.names, group.types) == (("lb-key-*",), ("private",))
     assert len(group.creators or ()) == 2
-    assert (entry.support.acts, entry.support.secrets, entry.remarks, entry.doubts) == (65, 35, (), ())
+    assert (entry.support.acts, entry.support.secrets, entry.doubts) == (65, 35, ())
 
 
 def test_many_owners_are_told_by_their_projects_and_few_by_name() -> None:
@@ -168,6 +171,19 @@ def test_users_whose_tokens_come_from_one_place_are_a_service_that_works_for_the
     assert (group.names, group.creators) == (("volume-*",), None)
 
 
+def test_a_user_whom_a_service_serves_now_and_then_is_no_thief_and_a_thief_at_its_address_is() -> None:
+    """The life of one is elsewhere; what nova does for others it does for that one too, and no curl does."""
+    events = [
+        read(name, f"vol-{name}", "10.0.1.10", n * HOUR, "nova-compute castellan")
+        for n in range(9) for name in ("alice", "bob")
+    ]  # fmt: skip
+    events += [read("mallory", "app-2", "10.3.0.7", n * HOUR) for n in range(9)]
+    served = [read("mallory", "vol-mallory", "10.0.1.10", n * MINUTE, "nova-compute castellan") for n in range(2)]
+    stolen = [read("mallory", "vol-mallory", "10.0.1.10", n * MINUTE, "curl/8") for n in range(2)]
+    assert [entry.doubts for entry in learned([*events, *served]).entries if entry.doubts] == []
+    assert [entry.doubts for entry in learned([*events, *stolen]).entries if entry.doubts] != []
+
+
 def test_several_tokens_from_one_address_by_no_named_service_are_set_aside() -> None:
     found = learned([read(name, f"vol-{name}", "10.9.9.9", n * HOUR) for n in range(4) for name in ("alice", "bob")])
     assert ["no agent that names a service" in doubt for entry in found.entries for doubt in entry.doubts] == [True]
@@ -181,9 +197,77 @@ def test_a_user_at_two_places_with_different_secrets_is_two_callers() -> None:
     }  # fmt: skip
 
 
+WEEK = 8 * 24
+
+
+def test_a_week_of_history_gives_a_rate_with_room_for_twice_the_busiest_hour(tmp_path: Path) -> None:
+    calm = [read("octavia", f"lb-{n % 30}", "10.0.0.30", n * 6 * HOUR, "octavia-worker x") for n in range(WEEK // 6)]
+    busy = [
+        read("octavia", f"lb-{n}", "10.0.0.30", 50 * HOUR + n, "octavia-worker x", event_id=f"b{n}") for n in range(27)
+    ]
+    found = learned([*calm, *busy])
+    (entry,) = found.entries
+    assert entry.remarks == ("at most 27 secrets of a user in an hour",)
+    assert entry.allow.rate == Rate(60, HOUR)
+    assert back(found, tmp_path)[0].allow[0].rate == Rate(60, HOUR)
+
+
+def test_a_short_history_gives_no_rate_but_says_what_was_seen() -> None:
+    (entry,) = learned(OCTAVIA).entries
+    assert entry.allow.rate is None
+    assert entry.remarks == ("at most 2 secrets of a user in an hour; too little history for a rate: 10/1h would do",)
+
+
+@pytest.mark.parametrize(("rate", "days", "told"), [("30/1h", 8, True), ("29/1h", 8, False), ("300/1h", 6, False)])
+def test_a_rate_ten_times_as_high_as_its_use_is_told_of_where_a_week_was_seen(
+    tmp_path: Path,
+    rate: str,
+    days: int,
+    told: bool,  # noqa: FBT001
+) -> None:
+    path, problems = tmp_path / "callers.yaml", list[Problem]()
+    allow = f"{{id: lb, callers: [octavia], secrets: [lb], rate: {rate}}}"
+    who, what = "callers: {octavia: {users: [{name: octavia}]}}", 'secrets: {lb: {names: ["lb-*"]}}'
+    path.write_text(f"{who}\n{what}\nallow: [{allow}]\n", encoding="utf-8")
+    document = load_yaml(path, "callers.yaml", problems)
+    assert document is not None
+    file = read_map(document, Context(tmp_path), problems)
+    held = Declarations(compiled(file), IDENTITIES, INVENTORY)
+    usage = Usage(held, proxy_expected=False)
+    for hour in range(days * 24):
+        for secret in range(3):  # of one user in an hour
+            one = read("octavia", f"lb-{secret}", "10.0.0.30", hour * HOUR)
+            usage.observe(one, match(held, one))
+    said = [problem.message for problem in wider(file, usage)]
+    message = "the rate is much wider than its use: never more than 3 distinct secrets of a user in its time"
+    assert said == [message] * told
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("xyz"), st.integers(0, 90 * HOUR)), max_size=30))
+def test_no_hour_of_history_whenever_it_begins_is_beyond_the_rate_it_gives(acts: list[tuple[str, str, int]]) -> None:
+    when: dict[tuple[str, str], Hours] = {}
+    for user, secret, time in acts:
+        when.setdefault((user, secret), Hours()).add(time)
+    limit = rate_for(busiest((user, secret, hours) for (user, secret), hours in when.items())).limit
+    for user, _, start in acts:
+        inside = {secret for who, secret, time in acts if who == user and start <= time < start + HOUR}
+        assert len(inside) <= limit
+
+
+@given(st.lists(st.lists(st.integers(-(10**6), 10**6), max_size=9), max_size=5))
+def test_hours_are_a_set_whatever_the_order_in_which_they_came(parts: list[list[int]]) -> None:
+    whole = Hours()
+    for part in parts:
+        one = Hours()
+        for hour in part:
+            one.add(hour * HOUR + 5)
+        whole.take(one)
+    assert list(whole) == sorted({hour for part in parts for hour in part})
+
+
 def test_what_was_seen_twice_is_called_sparse_and_is_in_the_map(tmp_path: Path) -> None:
     found = learned([read("alice", "app-1", "10.3.0.5", n * HOUR) for n in range(2)])
-    assert found.entries[0].remarks == ("SPARSE: seen 2 times",)
+    assert found.entries[0].remarks[0] == "SPARSE: seen 2 times"
     assert len(back(found, tmp_path)[0].allow) == 1
 
 

@@ -4,6 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from kmwatch.core.model import (
+    DAY,
     MINUTE,
     SECOND,
     AuditEvent,
@@ -239,12 +240,22 @@ def test_015_tells_of_an_address_only_where_it_used_several_identities() -> None
 
 
 def test_016_tells_of_a_refused_caller_whom_the_map_does_not_know() -> None:
-    rule = UnfamiliarDenied(defaults("KMW-016"))
+    rule = UnfamiliarDenied(defaults("KMW-016"), 10)
     (hit,) = say(rule, event(user="stranger", failure=Failure.DENIED))
     assert (hit.key, hit.reason) == ("stranger", Failure.DENIED)
     assert say(rule, event(user="user-1", failure=Failure.DENIED)) == []
     assert say(rule, event(user="stranger", failure=Failure.NOT_FOUND)) == []
     assert say(rule, event(user="stranger")) == []
+
+
+def test_016_is_information_on_later_days_until_the_caller_has_been_quiet_for_a_month() -> None:
+    rule = UnfamiliarDenied(defaults("KMW-016"), 10)
+    days = (0, 0.9, 1, 2, 31, 61.1, 61.2)
+    said = [say(rule, event(user="stranger", at=START + int(day * DAY), failure=Failure.DENIED)) for day in days]
+    assert [hit.severity for (hit,) in said] == [
+        None, None, *[Severity.INFORMATIONAL] * 3, None, None,
+    ]  # fmt: skip
+    assert say(rule, event(user="other", at=START + 2 * DAY, failure=Failure.DENIED))[0].severity is None
 
 
 # KMW-019 mass-deletion

@@ -313,6 +313,20 @@ def test_032_a_read_just_a_window_ago_still_counts(days: float, unread: int) -> 
     assert len(lines) == unread
 
 
+@pytest.mark.parametrize(("after", "told"), [(HOUR, False), (HOUR + 1, True)])
+@pytest.mark.parametrize("same", [True, False])
+def test_032_a_read_an_hour_after_its_successor_was_made_is_told(after: Micros, told: bool, same: bool) -> None:  # noqa: FBT001
+    """In place of a list of orphans only: both secrets expire, and both are read."""
+    old = owned(1, name="db", created=at(days=1), expires=at(days=999))
+    new = owned(2, name="db" if same else "other", created=at(days=50), expires=at(days=999))
+    scene = Scene("", "KMW-032", (), map=lambda: declarations([old, new]))
+    late = [read(1, "a", "s1", at(days=50) + after), read(2, "a", "s2", at(days=60))]
+    lines = play(scene.detector(), [pulse(at()), *late, pulse(at(days=90))])
+    assert ["1 are still read though their successor exists" in line.message for line in lines] == [True] * (
+        told and same
+    )
+
+
 # Silences: who exactly
 
 

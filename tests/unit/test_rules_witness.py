@@ -215,6 +215,15 @@ def test_024_waits_until_the_proxys_log_is_heard_again() -> None:
     assert len(heard(rule, 6, proxy=5)) == 1
 
 
+def test_024_the_end_of_the_input_tells_what_the_proxys_log_passed_over_if_there_is_one() -> None:
+    rule = UnexpectedNetwork(10, Network())
+    say(rule, flagged("proxy_log_missing"))
+    assert list(rule.rest()) == []
+    heard(rule, 1, proxy=-1)
+    (hit,) = rule.rest()
+    assert hit.reason == "unseen_by_proxy"
+
+
 def test_024_a_line_of_the_proxy_that_comes_late_takes_its_request_back() -> None:
     rule = UnexpectedNetwork(10, Network())
     lacking = flagged("proxy_log_missing")

@@ -115,6 +115,22 @@ def test_a_cut_line_is_rejected(cut: int) -> None:
     assert got.reason is RejectReason.BAD_LINE
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "pcre jit disabled",
+        "--- Python VM already initialized ---",
+        "--- no python application found, check your startup logs for errors ---",
+        "[1795634976] logsize: 262084, triggering log-reopen...",
+        "[1795634976] /var/log/barbican/uwsgi.log reopened.",
+        "invalid HTTP request size (max 4096)...skip",
+        "not enough space in wsgi_req http proto_parser_buf to decode PATH_INFO, consider tuning it with --buffer-size",
+    ],
+)
+def test_what_a_rotating_and_refusing_web_server_says_is_noise(text: str) -> None:
+    assert is_noise(text)
+
+
 def test_a_request_line_is_no_noise() -> None:
     assert not is_noise(line())
     assert not is_noise("machine learning")

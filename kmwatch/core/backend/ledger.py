@@ -102,6 +102,8 @@ class Ledger:
         self._forgot: Keyed[Micros] = Keyed("backend/forgot", int, 1)  # when requests had to go
         self._early: list[Waiting] = []  # records that had to make room
         self._limit = limit
+        self.blind = False  # the log has no record of payloads read, so that none is missing
+        self._shown: Keyed[int] = Keyed("backend/shown", int, 1)  # set once the log turned out to be such
         self._kept = self._patience + _KEEP
         self._queue: list[tuple[Micros, Micros, str]] = []
         self._tidy_at: Micros = _NEVER
@@ -165,6 +167,8 @@ class Ledger:
 
     def add(self, record: BackendRecord, streams: list[str], now: Micros) -> None:
         """Take an operation; it waits until all API requests that may account for it are told."""
+        if record.blind and self._shown.get("") is None:
+            self._shown.put("", 1)
         self._waiting.put(record.event_id, Waiting(record, now, streams))
         heapq.heappush(self._queue, self._turn(record, now))
         if len(self._queue) > 2 * self._limit:
@@ -307,6 +311,8 @@ class Ledger:
             elif cover.points and len(self._missing):
                 for key, _ in list(self._missing.items()):
                     self._missing.pop(key)
+            elif self.blind or self._shown.get("") is not None:
+                continue
             elif not cover.points and cover.rank is Rank.SURE and event.kind is Kind.RETRIEVAL:
                 self._missing.put(event.event_id, event)
                 lacking = tuple(event for _, event in self._missing.items())
@@ -318,7 +324,7 @@ class Ledger:
         for pool in self.pools.values():
             yield from pool.states()
         yield from (self._requests, self._records, self._waiting, self._lines, self._missing, self._gaps)
-        yield self._forgot
+        yield from (self._forgot, self._shown)
 
     def streams(self) -> list[str]:
         """The stream of each record that waits."""

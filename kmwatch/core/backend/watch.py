@@ -102,7 +102,7 @@ class BackendWatch:
         ours = self._inventory.is_ours(record)
         if record.deed is Deed.LOGIN and record.mount is not None:
             ours = self._clients.logs_in_to(record.role, self._inventory.is_mount)
-        return BackendCase(record, self._clients, self._behind, ours=ours)
+        return BackendCase(record, self._clients, self._behind, ours=ours, secret=self._inventory.secret_at(record))
 
     def end(self) -> Micros:
         """When all that waits now is due: the input has ended."""

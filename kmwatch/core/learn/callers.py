@@ -69,6 +69,25 @@ def services(history: History, reads: Listed) -> list[Cluster]:
     return [Cluster(stem or "several-users", None, listed, claimed=True) for stem, listed in found.items()]
 
 
+def served(history: History, reads: Listed) -> Callable[[Act, Times], bool]:
+    """Tells what a service does for one more user: as these reads show it to do for others, from the same address.
+
+    A user whom a service serves now and then is there briefly, as a stolen credential would be; but it alone is not
+    what makes the address a service's.
+    """
+    known = {
+        (act.address, family(history, act), _stem(times.agents))
+        for cluster in services(history, [pair for pair in reads if not pair[1].doubts])
+        for act, times in cluster.acts
+    }
+
+    def holds(act: Act, times: Times) -> bool:
+        stem = _stem(times.agents)
+        return stem is not None and is_own(history, act) and (act.address, family(history, act), stem) in known
+
+    return holds
+
+
 def people(history: History, reads: Listed) -> list[Cluster]:
     """Users, service users among them, each with the addresses from which it reads the same kinds of secrets."""
     by_who: dict[Who, Listed] = {}

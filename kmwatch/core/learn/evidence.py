@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from msgspec import Struct
 
 from kmwatch.core.learn.history import Act, History, Times
+from kmwatch.core.learn.pace import busiest
 from kmwatch.core.learn.place import segment_of
 from kmwatch.core.model import MINUTE, Kind, Micros
 
@@ -27,6 +28,7 @@ class Support(Struct, frozen=True):
     addresses: tuple[str, ...]
     agents: tuple[str, ...]
     undeclared: int
+    busiest: int  # distinct secrets of one user in a whole hour
 
 
 def support(acts: Iterable[tuple[Act, Times]]) -> Support:
@@ -43,6 +45,7 @@ def support(acts: Iterable[tuple[Act, Times]]) -> Support:
         tuple(sorted({act.address or "no address" for act, _ in listed})),
         tuple(sorted(whole.agents)),
         whole.undeclared,
+        busiest((act.who, act.secret_id, times.hours) for act, times in listed),
     )
 
 

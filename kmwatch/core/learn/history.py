@@ -8,6 +8,7 @@ from typing import NamedTuple
 from msgspec import Struct, field
 
 from kmwatch.core.declaration import Declarations
+from kmwatch.core.learn.pace import Hours
 from kmwatch.core.model import AuditEvent, Finding, Flag, Kind, Match, Micros, Outcome, Secret
 
 _LEARNED = frozenset({Kind.RETRIEVAL, Kind.ACL_CHANGE, Kind.DELETE})
@@ -52,6 +53,7 @@ class Times(Struct):
     agents: set[str] = field(default_factory=set)
     doubts: set[str] = field(default_factory=set)  # what speaks against them: rule ids and flags of events
     bursts: set[str] = field(default_factory=set)  # rules that only said: many at once
+    hours: Hours = field(default_factory=Hours)
 
     def take(self, other: Times) -> None:
         """Add what another has seen."""
@@ -61,6 +63,7 @@ class Times(Struct):
         self.agents |= other.agents
         self.doubts |= other.doubts
         self.bursts |= other.bursts
+        self.hours.take(other.hours)
 
 
 class History:
@@ -108,6 +111,7 @@ class History:
         key = Act(caller, event.kind, who.address, target.id)
         explained = match is not None and match.explained is True
         seen = Times(1, event.event_time, event.event_time, int(not explained))
+        seen.hours.add(event.event_time)
         if who.agent:
             seen.agents.add(who.agent[:200])
         seen.doubts.update(_DOUBTFUL.intersection(event.flags))

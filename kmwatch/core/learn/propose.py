@@ -19,11 +19,13 @@ from kmwatch.core.learn.callers import (
     of_kind,
     parted,
     people,
+    served,
     services,
 )
 from kmwatch.core.learn.evidence import SPARSE, Support, doubts, strays, support
 from kmwatch.core.learn.family import head
 from kmwatch.core.learn.history import History, Who
+from kmwatch.core.learn.pace import LONG_ENOUGH, rate_for
 from kmwatch.core.learn.place import networks
 from kmwatch.core.model import Kind
 
@@ -76,8 +78,10 @@ class _Proposer:
         self._history.settle()
         acts = self._history.acts
         aside = strays({act: times for act, times in acts.items() if act.kind is Kind.RETRIEVAL})
+        serve = served(self._history, [pair for pair in of_kind(acts, Kind.RETRIEVAL) if pair[0] not in aside])
         for act, why in aside.items():
-            acts[act].doubts.add(why)
+            if not serve(act, acts[act]):
+                acts[act].doubts.add(why)
         forgive(self._history)
         reads = of_kind(acts, Kind.RETRIEVAL)
         clean = [pair for pair in reads if not pair[1].doubts]
@@ -187,8 +191,19 @@ class _Proposer:
             remarks = (*remarks, f"SPARSE: seen {found.acts} times")
         bursts = sorted({rule for _, times in listed for rule in times.bursts})
         if bursts:
-            remarks = (*remarks, f"many at once at times ({', '.join(bursts)}); think of a rate")
+            remarks = (*remarks, f"many at once at times ({', '.join(bursts)})")
+        if allow.actions == (Kind.RETRIEVAL,):
+            allow, said = self._paced(allow, found)
+            remarks = (*remarks, said)
         self._made.entries.append(Entry(allow, found, remarks, against))
+
+    def _paced(self, allow: AllowEntry, found: Support) -> tuple[AllowEntry, str]:
+        """The entry with a rate, where history is long enough to know what is usual; and what was seen."""
+        rate = rate_for(found.busiest)
+        most = f"at most {found.busiest} secret{'s' if found.busiest != 1 else ''} of a user in an hour"
+        if found.acts >= self._sparse and self._history.span >= LONG_ENOUGH:
+            return structs.replace(allow, rate=rate), most
+        return allow, f"{most}; too little history for a rate: {rate.limit}/1h would do"
 
     def _caller(self, cluster: Cluster) -> CallerEntry:
         known = self._entry_of.get(id(cluster))

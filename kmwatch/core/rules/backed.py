@@ -23,11 +23,14 @@ MOST_SHOWN: Final = 5  # API requests that a message names
 class BackendCase:
     """One operation as rules see it."""
 
-    __slots__ = ("barred", "identity", "ours", "record", "set_up", "window")
+    __slots__ = ("barred", "identity", "ours", "record", "secret", "set_up", "window")
 
-    def __init__(self, record: BackendRecord, clients: Clients, behind: Behind, *, ours: bool) -> None:
+    def __init__(
+        self, record: BackendRecord, clients: Clients, behind: Behind, *, ours: bool, secret: str | None = None
+    ) -> None:
         """Hold an operation against what is declared; `ours`: it is about the Key Manager's payloads or its HSM."""
         self.record = record
+        self.secret = secret  # that it is about, where the inventory tells
         self.ours = ours
         self.set_up = False  # part of a store's set-up, before it keeps anything
         self.identity: Identity = clients.identify(record)
@@ -84,11 +87,20 @@ class Silent:
 
 
 def hit(
-    case: BackendCase, what: str, reason: str, severity: Severity | None = None, cited: Iterable[BackendRecord] = ()
+    case: BackendCase,
+    what: str,
+    reason: str,
+    severity: Severity | None = None,
+    cited: Iterable[BackendRecord] = (),
+    each: str = "",
 ) -> Hit:
-    """What a rule says of an operation. Announced work is said too, as information: listed, and no alarm."""
+    """What a rule says of an operation. Announced work is said too, as information: listed, and no alarm.
+
+    `each` is what is to be known of each record that is cited.
+    """
     window, who = case.window, person(case.record)
-    citations = tuple(map(cite, cited or (case.record,)))
+    citations = tuple(cite(record, each) for record in cited or (case.record,))
+    secrets = () if case.secret is None else (case.secret,)
     if window is not None:
         ticket = f" ({window.ticket})" if window.ticket else ""
         message = f"{who} {what}, within the announced work {window.id}{ticket}"
@@ -99,7 +111,16 @@ def hit(
     if case.set_up:
         message = f"{who} {what}, while the store was set up: its log had just begun, and it keeps no payload yet"
         return Hit(SET_UP, citations, message, None, SET_UP, Severity.INFORMATIONAL, case.record.observed_time)
-    return Hit(f"{reason} {who}", citations, f"{who} {what}", None, reason, severity, case.record.observed_time)
+    return Hit(
+        f"{reason} {who}",
+        citations,
+        f"{who} {what}",
+        None,
+        reason,
+        severity,
+        case.record.observed_time,
+        secrets=secrets,
+    )
 
 
 def person(record: BackendRecord) -> str:
@@ -111,13 +132,13 @@ def person(record: BackendRecord) -> str:
     return brief(f"{shown} at {place}" if place else shown)
 
 
-def cite(record: BackendRecord) -> Citation:
+def cite(record: BackendRecord, each: str = "") -> Citation:
     """A record as a finding cites it."""
     return Citation(
         record.event_id,
         record.observed_time,
         BACKEND,
-        brief(f"{record.deed} {record.detail}"),
+        brief(f"{record.deed} {record.detail}{each}"),
         None,
         None,
         None,

@@ -3,8 +3,9 @@
 One payload read makes exactly one decrypt, or one read of the store, within its own request. What is left over when
 each API request has been used up once went to somebody who stands behind the API. Where several compete for the same
 requests, the count is certain and the culprit among them is not: all are cited, as records of the backend and not as
-anybody's requests. A lost audit record leaves a read over, too: the message says how many requests of late lack
-records, and then it is no critical one. ATT&CK: T1555.006.
+anybody's requests, and the evidence of each says with how many it competes for which. A lost audit record leaves a
+read over, too: the message says how many requests of late lack records, and then it is no critical one.
+ATT&CK: T1555.006.
 """
 
 from __future__ import annotations
@@ -47,9 +48,11 @@ class BackendReadUnaccounted(Silent, NoRequests):
             return
         served, asked = len(verdict.competing), len(verdict.requests)
         names = ", ".join(event.event_id for event in verdict.requests[:MOST_SHOWN])
-        text = "was served one payload more than the API asked for"
+        text, each = "was served one payload more than the API asked for", ""
         if asked or served > 1:
-            text += f": {served} reads of the backend compete for {asked} requests{f' ({names})' if names else ''}"
+            requests = f"{asked} request{'' if asked == 1 else 's'}{f' ({names})' if names else ''}"
+            text += f": {served} reads of the backend compete for {requests}"
+            each = f", one of {served} reads for {requests}"
         severity, reason = None, SURPLUS
         if verdict.doubt is not None:
             severity, reason = Severity.MEDIUM, "audit_gap"
@@ -60,4 +63,4 @@ class BackendReadUnaccounted(Silent, NoRequests):
         elif verdict.crowded:
             severity, reason = Severity.HIGH, "crowded"
             text += "; the account had to forget requests of late, and one of them would account for it"
-        yield hit(case, text, reason, severity, verdict.competing)
+        yield hit(case, text, reason, severity, verdict.competing, each)

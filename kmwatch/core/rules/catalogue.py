@@ -153,7 +153,7 @@ def build(
         denied_burst.DeniedBurst(of["KMW-013"], limit),
         denied_then_allowed.DeniedThenAllowed(of["KMW-014"], limit, acls),
         id_probing.IdProbing(of["KMW-015"], limit),
-        unfamiliar_denied.UnfamiliarDenied(of["KMW-016"]),
+        unfamiliar_denied.UnfamiliarDenied(of["KMW-016"], limit),
         unauthenticated_burst.UnauthenticatedBurst(of["KMW-017"], limit),
         legacy_read.LegacyRead(of["KMW-018"]),
         mass_deletion.MassDeletion(of["KMW-019"], limit),

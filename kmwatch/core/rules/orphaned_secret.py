@@ -1,4 +1,7 @@
-"""KMW-032: secrets that never expire, or that nobody has read for long: a report for the quarterly review."""
+"""KMW-032: a report for the quarterly review of secrets.
+
+It tells of those that never expire, that nobody has read for long, and that are read though their successor exists.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,11 @@ from kmwatch.core.model import DAY, HOUR, Failure, Kind, Micros, Mode, Outcome, 
 from kmwatch.core.pulse import Pulse
 from kmwatch.core.rules.base import Case, Hit, Meta, Settings
 from kmwatch.core.rules.history import Reads
+from kmwatch.core.succession import GRACE, successors
 
 META = Meta(
     "KMW-032",
-    1,
+    2,
     "orphaned-secret",
     (),
     Settings(1, 90 * DAY, Severity.INFORMATIONAL, Mode.ENFORCE, HOUR),
@@ -57,15 +61,26 @@ class OrphanedSecret:
         live = [s for s in self._declarations.secrets() if not s.deleted]
         endless = [s for s in live if s.expires is None]
         unread = [s for s in live if not self._is_read(s, now)]
+        superseded = sorted(self._superseded(live, now))
         orphans = sorted({s.id for s in unread}.union(s.id for s in endless))
-        if len(orphans) < self._threshold:
+        if len(set(orphans).union(superseded)) < self._threshold:
             return
         days = self._window // DAY
         message = f"of {len(live)} secrets {len(endless)} never expire and {len(unread)} were not read for {days} days"
+        if superseded:
+            message += f"; {len(superseded)} are still read though their successor exists"
+        listed = [*superseded, *sorted({s.id for s in unread}.difference(superseded))] or orphans
         yield Hit(
             "inventory", (), message, None, "review", None, now, "inventory",
-            secrets=tuple(sorted(s.id for s in unread)[:_LISTED]) or tuple(orphans[:_LISTED]),
+            secrets=tuple(listed[:_LISTED]),
         )  # fmt: skip
+
+    def _superseded(self, live: list[Secret], now: Micros) -> Iterable[str]:
+        """Secrets that were read in this window, and long enough after their successor was made."""
+        for old, newer in successors(live).items():
+            read = self._reads.last(old)
+            if read is not None and now - read.at <= self._window and read.at > (newer.created or 0) + GRACE:
+                yield old
 
     def _is_read(self, secret: Secret, now: Micros) -> bool:
         read = self._reads.last(secret.id)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Final
 
 from kmwatch.core.model import AddressSource, AuditEvent, Failure, Kind
-from kmwatch.core.rules.base import brief
+from kmwatch.core.rules.base import Case, brief
 
 Routes = frozenset[str]
 EVERYWHERE: Final[Routes] = frozenset({"*"})  # shown to every process, to be known and not to be spoken of
@@ -46,11 +46,29 @@ def by_caller_knowing_grants(event: AuditEvent) -> Routes:
     return EVERYWHERE if event.kind is Kind.ACL_CHANGE else by_caller(event)
 
 
-def by_feed(event: AuditEvent) -> Routes:  # noqa: ARG001
-    """Not by one thing: shares of all traffic, or reads of a secret by one caller that speak of another's.
+def by_hit(event: AuditEvent) -> Routes:  # noqa: ARG001
+    """In two stages: the rule's memory by STAGES, and the findings by the key of each hit."""
+    return EVERYWHERE
 
-    One process has that memory. Where it is kept by secret and told by caller it could split in two stages.
-    """
+
+def _secret(case: Case) -> str:
+    return brief(case.event.target.id or "")
+
+
+def _declaration(case: Case) -> str:
+    return "" if case.match is None else case.match.declaration or ""
+
+
+STAGES: Final[dict[str, Callable[[Case], str]]] = {
+    "KMW-008": _secret,
+    "KMW-010": _secret,
+    "KMW-020": _secret,
+    "KMW-028": _declaration,
+}
+
+
+def by_feed(event: AuditEvent) -> Routes:  # noqa: ARG001
+    """Not at all: shares of all traffic, silence, the inventory, one account. docs/adr/0009 says which, and why."""
     return _FEED
 
 
@@ -62,9 +80,9 @@ SPLITS: Final[dict[str, Callable[[AuditEvent], Routes]]] = {
     "KMW-005": by_caller,
     "KMW-006": by_caller,
     "KMW-007": by_caller,
-    "KMW-008": by_feed,
+    "KMW-008": by_hit,
     "KMW-009": by_caller,
-    "KMW-010": by_feed,
+    "KMW-010": by_hit,
     "KMW-011": by_caller_knowing_grants,
     "KMW-012": by_caller,
     "KMW-013": by_caller,
@@ -74,14 +92,14 @@ SPLITS: Final[dict[str, Callable[[AuditEvent], Routes]]] = {
     "KMW-017": by_address,
     "KMW-018": by_caller,
     "KMW-019": by_caller,
-    "KMW-020": by_feed,
+    "KMW-020": by_hit,
     "KMW-022": by_caller,
     "KMW-023": by_caller,
     "KMW-024": by_way,
     "KMW-025": by_feed,
     "KMW-026": by_feed,
     "KMW-027": by_caller,
-    "KMW-028": by_feed,
+    "KMW-028": by_hit,
     "KMW-029": by_feed,
     "KMW-030": by_feed,
     "KMW-031": by_feed,

@@ -64,6 +64,7 @@ class UnexpectedNetwork:
             self.flags = frozenset({"past_proxy", "plain_http", _LACKS})
         self._told = Sparing("KMW-024/told", MOST_CITED, limit)
         self._unseen = Recent("KMW-024/unseen", MOST_CITED, HOUR, limit)
+        self._heard: Keyed[Micros] = Keyed("KMW-024/heard", int, 1)  # when the proxy's log was heard first
 
     def applies(self, kind: Kind, outcome: Outcome, failure: Failure | None) -> bool:  # noqa: ARG002
         """All but questions for the version."""
@@ -93,17 +94,28 @@ class UnexpectedNetwork:
         heard = pulse.last_seen.get(Witness.PROXY_LOG)
         if heard is None:
             return
+        if not len(self._heard):
+            self._heard.put(Witness.PROXY_LOG.value, heard)
+        yield from self._passed_over(heard, pulse.now)
+
+    def rest(self) -> Iterable[Hit]:
+        """The input has ended: the proxy's log, if there is one, says no more."""
+        if len(self._heard):
+            latest = max((seen[-1].at for _, seen in self._unseen.state.items() if seen), default=0)
+            yield from self._passed_over(latest, latest)
+
+    def _passed_over(self, heard: Micros, now: Micros) -> Iterable[Hit]:
         for caller in [key for key, seen in self._unseen.state.items() if seen and seen[-1].at <= heard]:
-            cited = self._unseen.within(caller, pulse.now)
+            cited = self._unseen.within(caller, now)
             self._unseen.state.pop(caller)
-            if cited:
-                who = cited[-1].user_name or cited[-1].user_id or "somebody"
-                message = (
-                    f"{len(cited)} requests of {brief(who)} reached the Key Manager, and the proxy's log, which went"
-                    " on, does not show them: they came past it, or its lines were lost; the last:"
-                    f" {cited[-1].operation}"
-                )
-                yield Hit(f"{_UNSEEN} {caller}", cited, message, None, _UNSEEN)
+            if not cited:
+                continue
+            who = cited[-1].user_name or cited[-1].user_id or "somebody"
+            message = (
+                f"{len(cited)} requests of {brief(who)} reached the Key Manager, and the proxy's log, which went"
+                f" on, does not show them: they came past it, or its lines were lost; the last: {cited[-1].operation}"
+            )
+            yield Hit(f"{_UNSEEN} {caller}", cited, message, None, _UNSEEN)
 
     def _note_unseen(self, case: Case) -> None:
         """Remember a request that was answered and that the proxy's log lacks, until that log is heard again."""
@@ -128,7 +140,7 @@ class UnexpectedNetwork:
 
     def states(self) -> Iterable[Keyed[Any]]:
         """How often each address was told of, and what the proxy's log lacks."""
-        return (self._told.state, self._unseen.state)
+        return (self._told.state, self._unseen.state, self._heard)
 
     def forget(self, now: Micros) -> None:
         """Let go of quiet addresses and callers."""

@@ -72,7 +72,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 httpGet:
   path: {{ .path | quote }}
   port: http
-  scheme: {{ ternary "HTTPS" "HTTP" (ne .context.Values.http.tlsSecret "") }}
+  scheme: {{ ternary "HTTPS" "HTTP" (not (empty .context.Values.http.tlsSecret)) }}
 timeoutSeconds: 5
 {{- end -}}
 
@@ -87,11 +87,11 @@ timeoutSeconds: 5
 {{- $items := list (dict "key" "tls.crt" "path" "tls.crt") (dict "key" "tls.key" "path" "tls.key") -}}
 {{- $sources = append $sources (dict "secret" (dict "name" . "items" $items)) -}}
 {{- end -}}
-{{- with .Values.store.postgres.passwordSecret -}}
+{{- with (.Values.store.postgres | default dict).passwordSecret -}}
 {{- $items := list (dict "key" .key "path" "postgres-password") -}}
 {{- $sources = append $sources (dict "secret" (dict "name" .name "items" $items)) -}}
 {{- end -}}
-{{- with .Values.store.postgres.caSecret -}}
+{{- with (.Values.store.postgres | default dict).caSecret -}}
 {{- $items := list (dict "key" .key "path" "postgres-ca.crt") -}}
 {{- $sources = append $sources (dict "secret" (dict "name" .name "items" $items)) -}}
 {{- end -}}

@@ -122,7 +122,7 @@ spec:
       secret: {secretName: {{ . | quote }}, defaultMode: 0440}
     {{- end }}
     - {name: tmp, emptyDir: {sizeLimit: 64Mi}}
-    {{- with .Values.store.sqlite.existingClaim }}
+    {{- with (.Values.store.sqlite | default dict).existingClaim }}
     {{- if not (include "kmwatch.pair" $) }}
     - {name: state, persistentVolumeClaim: {claimName: {{ . | quote }}}}
     {{- end }}
