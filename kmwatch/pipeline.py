@@ -50,7 +50,8 @@ from kmwatch.ports import (
 from kmwatch.store.redact import redacted
 from kmwatch.wire.decode import Reader
 
-SLICE = 200  # records computed between two chances for the event loop: heartbeats, deliveries, HTTP
+SLICE = 200  # records computed, at most, between two chances for the event loop: heartbeats, deliveries, HTTP
+TURN = 0.01  # seconds, about, between two of them
 _stream = attrgetter("stream")
 _detect = Reader().decode
 _RETRY_SECONDS = 1.0
@@ -152,6 +153,7 @@ class Pipeline:
         self._router, self._observer = router, observer
         self._bounds, self._committed, self._notices = bounds, committed, notices
         self._inventory = inventory
+        self._slice = SLICE
         self._stopping = asyncio.Event()
         self._renew = False
         self.active = False
@@ -247,10 +249,7 @@ class Pipeline:
         notices = self._notices()
         if notices:
             engine.tell(notices)
-        out, over = Output(), False
-        while not over:
-            _, over = engine.work(SLICE, out)
-            await asyncio.sleep(0)
+        out = await self._work(engine)
         if batch.ended:
             engine.flush(out)
         routed = [self._router.route(finding) for finding in out.findings]
@@ -262,6 +261,16 @@ class Pipeline:
         return Commit(
             session.moves(batch.records, news.kept), session.memory.changes(), routed, rejects, reads, news.kept
         )
+
+    async def _work(self, engine: Engine) -> Output:
+        """Work on what is due, in slices of about TURN: what a record costs depends on how many logs tell of it."""
+        out, over, time = Output(), False, asyncio.get_running_loop().time
+        while not over:
+            began = time()
+            _, over = engine.work(self._slice, out)
+            self._slice = max(min(int(self._slice * TURN / max(time() - began, TURN / SLICE)), SLICE), 1)
+            await asyncio.sleep(0)
+        return out
 
     def _news(self, session: _Session) -> News:
         """Take what the inventory tells, at this place in event time."""

@@ -1,7 +1,7 @@
 # ruff: noqa: T201
 """`python -m tests.bench.stages [audit|full]`: what each stage costs a record, in one process and without Kafka.
 
-Of every batch and stage the least of all rounds counts, so that the figures say something on a busy machine too.
+Of every batch and stage the least CPU time of all rounds counts, so that figures of a busy machine say something too.
 Compare two releases by running them in turns.
 """
 
@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from time import perf_counter
+from time import process_time
 
 import orjson
 
@@ -94,35 +94,35 @@ async def _round(loaded: Loaded, path: Path, parts: list[list[tuple[int, bytes]]
     store, out, share = SqliteStore(path, "bench", StillClock().now), list[list[float]](), _BATCH // 4
     await store.claim()
     for start in range(0, max(map(len, parts)), share):
-        times = [perf_counter()]
+        times = [process_time()]
         batch = [
             [Record(f"bench/{number}", start, value, at) for at, value in part[start : start + share]]
             for number, part in enumerate(parts)
         ]
-        times.append(perf_counter())
+        times.append(process_time())
         decoded = [[decode(record.value, record.timestamp) for record in part] for part in batch]
-        times.append(perf_counter())
+        times.append(process_time())
         for number, part in enumerate(decoded):
             engine.take(f"bench/{number}", part)
         engine.advance()
-        times.append(perf_counter())
+        times.append(process_time())
         outputs, over = [], False
         while not over:
             output, over = engine.work(_SLICE)
             outputs.append(output)
-        times.append(perf_counter())
+        times.append(process_time())
         reads = Rows()
         for output in outputs:
             note(reads, output.judged)
         routed = [router.route(finding) for output in outputs for finding in output.findings]
-        times.append(perf_counter())
+        times.append(process_time())
         for output in outputs:
             telemetry.stepped(output, engine)
-        times.append(perf_counter())
+        times.append(process_time())
         rows = memory.changes()
-        times.append(perf_counter())
+        times.append(process_time())
         await store.commit(Commit([], rows, routed, [], reads))
-        times.append(perf_counter())
+        times.append(process_time())
         out.append([after - before for before, after in pairwise(times)])
     await store.close()
     return out
