@@ -169,7 +169,7 @@ def to_the_end(place: Place, produced: int) -> Status:
         daemon.start()
         status = daemon.wait_until(
             lambda status: (
-                status.account.records.consumed == produced + status.account.behind.get("inventory", 0)
+                status.account.records.consumed == produced
                 and status.account.events.waiting == 0
                 and status.account.records.waiting == 0
                 and all(sink.pending == 0 for sink in status.account.sinks.values())
