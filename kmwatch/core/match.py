@@ -151,8 +151,11 @@ def _decide(declarations: Declarations, request: Request, event: AuditEvent) -> 
                 return _explained(clause)
             limited.append(clause)
     if limited:
-        others = tuple(_explained(clause) for clause in limited[1:] if clause.entry.id != limited[0].entry.id)
-        return structs.replace(_explained(limited[0]), others=others) if others else _explained(limited[0])
+        others = [_explained(clause) for clause in limited[1:] if clause.entry.id != limited[0].entry.id]
+        undecided = [one for one in held if one.truth is not False and one.truth is not True]
+        if undecided:
+            others.append(_undecided(_closest(undecided), event, request))
+        return structs.replace(_explained(limited[0]), others=tuple(others)) if others else _explained(limited[0])
     return _unexplained(declarations, request, event, held)
 
 
@@ -224,4 +227,6 @@ def _memorable(result: Match, event: AuditEvent) -> bool:
     i = event.initiator
     if len(i.address or "") > _LONGEST_KEY or len(i.agent or "") > _LONGEST_KEY:
         return False
-    return result.nearest is None or result.nearest.failed_field not in {"hours", "expires"}
+    return all(
+        one.nearest is None or one.nearest.failed_field not in {"hours", "expires"} for one in (result, *result.others)
+    )

@@ -239,7 +239,7 @@ class Match(Struct, frozen=True, gc=False):
     caller: str | None = None  # the declared caller of that entry, else of the nearest whose identity fits
     nearest: Nearest | None = None
     rate: Rate | None = None  # only with explained=True: the entry's cap, still to be held against state
-    others: tuple[Match, ...] = ()  # only with a rate: other entries that fit, each with a rate of its own
+    others: tuple[Match, ...] = ()  # only with a rate: others that fit, with rates of their own, or are undecided
 
 
 class Acl(Struct, frozen=True, gc=False):

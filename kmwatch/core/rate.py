@@ -18,8 +18,9 @@ class Rates:
     def hold(self, match: Match, event: AuditEvent) -> Match:
         """The match, or the broken rate if this read is one secret too many.
 
-        Where several declarations with rates fit, each counts the read, and the first with room explains it: so
-        another declaration never makes a read unexplained.
+        Where several declarations with rates fit, each counts the read, and the first with room explains it; if none
+        has room, but another declaration cannot be decided, neither can the read: so a declaration more never makes a
+        read unexplained.
 
         Args:
             match: explained, by a declaration with a rate.
@@ -29,7 +30,10 @@ class Rates:
         if not match.others:
             return first
         others = [self._hold(other, event) for other in match.others]
-        return first if first.explained else next((held for held in others if held.explained), first)
+        if first.explained:
+            return first
+        explained = next((held for held in others if held.explained), None)
+        return explained or next((held for held in others if held.explained is None), first)
 
     def _hold(self, match: Match, event: AuditEvent) -> Match:
         rate = match.rate

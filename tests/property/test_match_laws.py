@@ -141,6 +141,10 @@ tight = st.builds(
     [AllowEntry("wide", ("octavia",), rate=Rate(3, DAY))], AllowEntry("narrow", ("octavia",), rate=Rate(1, DAY)), 0,
     [event(secret="lb-1"), event(secret="lb-2")],
 )  # fmt: skip
+@example(  # nobody knows whether the reader has the other entry's role
+    [AllowEntry("roles", ("service",))], AllowEntry("narrow", ("octavia",), rate=Rate(1, DAY)), 0,
+    [event(secret="lb-1"), event(secret="lb-2")],
+)  # fmt: skip
 @given(st.lists(tight | entries, max_size=3), tight | entries, st.integers(0, 3), busy | streams)
 def test_a_declaration_more_never_adds_an_unexplained_read_and_one_less_never_removes_one(
     allow: list[AllowEntry], entry: AllowEntry, index: int, stream: list[AuditEvent]
