@@ -40,6 +40,12 @@ class Finder:
         for lines in self.kinds.values():
             lines.forget(request)
 
+    def named(self, request: OpenRequest, slot: int) -> None:
+        """A line that shows the request's id has come: it competes for none of its kind any more."""
+        lines = self.kinds.get(slot)
+        if lines is not None and request.answered:
+            lines.forget(request)
+
     def seek(self, request: OpenRequest, *, patient: bool, last: bool = False) -> list[OpenRequest]:
         """Give a request its lines, and those that compete with it theirs.
 

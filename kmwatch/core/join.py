@@ -119,7 +119,9 @@ class Join:
         request.others += (record,)
         request.other_streams += (stream,)
         request.slots = slots = slots | slot
-        if now > record.observed_time and not isinstance(record, AccessRecord):
+        if isinstance(record, AccessRecord):
+            self.finder.named(request, slot)
+        elif now > record.observed_time:
             request.late = True
         wanted = self._expected.slots
         if slots & wanted == wanted and request.told == Told.NOT:

@@ -244,6 +244,21 @@ def test_every_line_is_in_one_event_and_every_request_is_one_event(world: World,
     assert {event_id for event_id in events if event_id.startswith("api:")} == {f"api:{key}" for key in ids}
 
 
+def test_a_request_whose_line_shows_its_id_is_given_no_other_line() -> None:
+    """Found by the law above: the request without its first half waited on, and was given a line of its like."""
+    path, proxied = "/v1/secrets/s1/payload", frozenset({Slot.CADF_REQUEST})
+    unseen = proxied | {Slot.CADF_RESPONSE}
+    requests = [
+        Asked(0, START, 0, path, 200, "user-1", "198.51.100.1", "lb1", direct=False, lost=unseen, named=False),
+        Asked(1, START, 0, path, 200, "user-1", "198.51.100.2", "lb1", direct=False, lost=proxied, named=True),
+        Asked(2, START, 0, path, 200, "user-1", "198.51.100.3", "lb1", direct=True, lost=frozenset(), named=True),
+    ]
+    world = World(requests, 0, SETUPS["audit and proxy"])
+    events = last_words(run(world, [world.records()])[1])
+    assert events["api:req-1"].initiator.address == "198.51.100.2"
+    assert sum(Witness.PROXY_LOG in event.seen_in for event in events.values()) == 2
+
+
 @given(worlds())
 def test_every_request_is_who_it_was_whatever_happened_beside_it(world: World) -> None:
     events = last_words(run(world, [world.records()])[1])
