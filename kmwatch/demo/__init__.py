@@ -99,8 +99,8 @@ def summary(account: Totals, alerts: Sequence[str]) -> str:
         if line["activity_id"] == Activity.CREATE
     )
     rejected, ignored = sum(records.rejected.values()), sum(records.ignored.values())
-    told = f"{records.consumed:,} audit records told of {account.events.evaluated:,} requests;"
-    done = f"{records.joined:,} joined + {records.duplicate} duplicate + {ignored} ignored + {rejected} rejected"
+    told = f"{records.consumed:,} records told of {account.events.evaluated:,} requests;"
+    done = f"{records.joined:,} joined + {records.duplicate:,} duplicate + {ignored:,} ignored + {rejected:,} rejected"
     verdict = "balances" if account.balanced else "DOES NOT BALANCE: please report this"
     lines = [
         "",
@@ -109,7 +109,7 @@ def summary(account: Totals, alerts: Sequence[str]) -> str:
         *(f"  {severity:<9} {rule:<40} {n:>4}" for (_, severity, rule), n in sorted(found.items())),
         "",
         "Did you miss anything?",
-        f"  records  {records.consumed:,} = {done} + {records.waiting} waiting",
+        f"  records  {records.consumed:,} = {done} + {records.waiting:,} waiting",
         *(f"  {name:<8} {_sink(sink)}" for name, sink in account.sinks.items()),
         f"  the account {verdict}",
         "",
@@ -118,7 +118,7 @@ def summary(account: Totals, alerts: Sequence[str]) -> str:
 
 
 def _sink(sink: SinkAccount) -> str:
-    return f"{sink.routed:,} lines = {sink.delivered:,} delivered + {sink.pending} pending + {sink.dead} dead"
+    return f"{sink.routed:,} lines = {sink.delivered:,} delivered + {sink.pending:,} pending + {sink.dead:,} dead"
 
 
 def _rule(line: dict[str, dict[str, dict[str, str]]]) -> str:

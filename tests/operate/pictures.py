@@ -85,7 +85,7 @@ def terminal(folder: Path) -> Path:
     done = _kmwatch("demo", "--dir", str(folder / "demo"))
     assert done.returncode == 0, done.stderr
     lines = done.stdout.replace(str(folder / "demo"), "/tmp/kmwatch-demo").splitlines()  # noqa: S108
-    summary = next(n for n, line in enumerate(lines) if "audit records told of" in line)
+    summary = next(n for n, line in enumerate(lines) if "records told of" in line)
     shown = ["$ ./dev demo", *lines[:20], "   ...", "", *lines[summary:]]
     body = html.escape("\n".join(shown))
     style = (
