@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from msgspec.structs import replace
+
 from kmwatch.config.maps import MapFile
 from kmwatch.config.problems import Problem, printable
 from kmwatch.config.usage import unused, wider
-from kmwatch.core.learn.history import History, Times
+from kmwatch.core.learn.history import History
 from kmwatch.core.learn.propose import propose
 from kmwatch.core.learn.usage import Usage
 from kmwatch.learn.render import entry_line, remarks, sentence
@@ -36,11 +38,10 @@ def _undeclared(history: History, sparse: int) -> Iterator[str]:
     """What no declaration explains, as the entries that would: an answer, not advice."""
     history.settle()
     rest = History(history.declarations)
-    rest.addresses = history.addresses
+    rest.addresses, rest.first, rest.last = history.addresses, history.first, history.last
     for act, times in history.acts.items():
         if times.undeclared:
-            seen = Times(times.undeclared, times.first, times.last, times.undeclared, times.agents, set(times.doubts))
-            rest.acts[act] = seen
+            rest.acts[act] = replace(times, count=times.undeclared, doubts=set(times.doubts))
     for entry in propose(rest, sparse=sparse).entries:
         yield f"  {printable(sentence(entry))}"
         yield from (f"    {printable(remark)}" for remark in remarks(entry))

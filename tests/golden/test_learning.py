@@ -69,6 +69,8 @@ def test_the_store_shows_what_the_declared_map_is_not_used_for(kept: str, capsys
     stored, recorded = (said(capsys, "-c", kept, "--diff", *more) for more in ((), ("--from", RECORDED)))
     used, again = (text.split("wider than its use:")[0].split("used, never declared:") for text in (stored, recorded))
     assert entries(used[1]) == entries(again[1]) != set()
+    for part in (used[1], again[1]):
+        assert "at most 12 secrets of a user in an hour" in part, "twelve were taken within seconds"
     assert "was never used in this history" in used[0]  # grants and deletions are in recordings alone
 
 
