@@ -50,8 +50,9 @@ def run(given: argparse.Namespace) -> int:
     path = "/healthz" if not given.ready else "/readyz?standby=ready" if given.standby else "/readyz"
     try:
         status, body = ask(where, path)
-    except (OSError, HTTPException) as error:
-        sys.stderr.write(f"kmwatch: no answer at {where.near}:{where.port}: {printable(str(error))}\n")
+    except (OSError, HTTPException, UnicodeError) as error:  # UnicodeError: no name of a host
+        at = printable(f"{where.near}:{where.port}")
+        sys.stderr.write(f"kmwatch: no answer at {at}: {printable(str(error))}\n")
         return FAILED
     if status != 200:  # noqa: PLR2004
         sys.stderr.write(f"kmwatch: {path} answers {status}{_problems(body)}\n")
@@ -60,7 +61,7 @@ def run(given: argparse.Namespace) -> int:
 
 
 def ask(where: Listening, path: str) -> tuple[int, bytes]:
-    """One request. Raises OSError or HTTPException: nothing answers, or something that speaks no HTTP."""
+    """One request. Raises OSError, HTTPException, UnicodeError: nothing answers, or nothing that speaks HTTP."""
     if where.tls:
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -79,6 +80,6 @@ def _problems(body: bytes) -> str:
     """What /readyz says is wrong; it says nothing where a token is asked for."""
     try:
         told = json.loads(body)["problems"]
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return ""
-    return f": {printable('; '.join(map(str, told)))}" if told else ""
+    return f": {printable('; '.join(map(str, told)))}" if told and isinstance(told, list) else ""

@@ -26,6 +26,7 @@ from kmwatch.ports import Source
 from kmwatch.sources.file import FileSource
 from kmwatch.store.sqlite import SqliteStore
 from kmwatch.telemetry.status import Totals, totals
+from kmwatch.wire.escape import json_line
 from kmwatch.wire.event import to_json
 from kmwatch.wire.ocsf import to_ocsf
 
@@ -83,7 +84,7 @@ class Recorder:
     def stepped(self, out: Output, engine: Engine) -> None:
         """Keep what a batch made."""
         if self.events is not None:
-            self.events.put([(j.event.event_time, j.event.event_id, to_json(j)) for j in out.judged])
+            self.events.put([(j.event.event_time, j.event.event_id, json_line(to_json(j))) for j in out.judged])
         if self.alerts is not None:
             self.alerts.put([(f.time, f.line_uid, to_ocsf(f)) for f in out.findings])
         if self.also is not None and out.findings:

@@ -159,4 +159,4 @@ def _text(document: Document, *keys: str) -> str | None:
     value = document.value
     for key in keys:
         value = value.get(key) if isinstance(value, dict) else None
-    return value if isinstance(value, str) and value else None
+    return value if isinstance(value, str) and value and "\0" not in value else None  # NUL: the settings refuse it

@@ -110,6 +110,8 @@ ConfigPath = Annotated[Path, BeforeValidator(_path), _TEXT_SCHEMA]
 
 
 def _glob(value: str, info: ValidationInfo) -> str:
+    if "\0" in value:
+        raise ValueError("must be the path of a file")
     return value if value == "-" else str(_rooted(value, info))
 
 

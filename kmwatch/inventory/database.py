@@ -82,6 +82,10 @@ class Database:
                 yield connection
         except SQLAlchemyError as error:
             raise InventoryError(f"the database {self.shown} cannot be read: {_why(error)}") from None
+        except (ValueError, TypeError, AttributeError) as error:  # of the driver, or of what it took for a time
+            what = f"what is no text or no time where the Key Manager has one ({type(error).__name__})"
+            message = f"the database {self.shown} holds {what}; mend the row, or export the inventory to a file"
+            raise InventoryError(message) from None
 
 
 def _engine(url: str) -> Engine:
@@ -118,24 +122,24 @@ def _secrets(connection: Connection) -> Iterator[Secret]:
 
     containers: defaultdict[str, list[str]] = defaultdict(list)
     for secret_id, container in connection.execute(tables.memberships()):
-        containers[secret_id].append(container)
+        containers[secret_id].append(_told(container))
     access: dict[str, bool] = {}
     readers: defaultdict[str, list[str]] = defaultdict(list)
     for secret_id, project_access, user_id in connection.execute(tables.acls()):
         access[secret_id] = bool(project_access)
         if user_id is not None:
-            readers[secret_id].append(user_id)
-    plugins = {row.project_id: row.plugin for row in connection.execute(tables.plugins())}
+            readers[secret_id].append(_told(user_id))
+    plugins = {row.project_id: _text(row.plugin) for row in connection.execute(tables.plugins())}
     rows = connection.execution_options(yield_per=_BATCH).execute(tables.all_secrets())
     for number, row in enumerate(rows):
         if number >= _MOST:
             raise InventoryError(f"the database holds more than {_MOST:,} secrets; export live ones to a file")
         yield Secret(
-            row.id,
-            row.name,
-            row.secret_type,
-            row.external_id,
-            row.creator_id,
+            _told(row.id),
+            _text(row.name),
+            _text(row.secret_type),
+            _text(row.external_id),
+            _text(row.creator_id),
             bool(row.deleted) or row.deleted_at is not None,
             tuple(containers.get(row.id, ())),
             None if row.created_at is None else micros(row.created_at),
@@ -143,6 +147,17 @@ def _secrets(connection: Connection) -> Iterator[Secret]:
             Acl(access.get(row.id, True), tuple(readers.get(row.id, ()))),
             plugins.get(row.project_id),
         )
+
+
+def _told(value: object) -> str:
+    """An id. SQLite knows no types, and a database in no encoding gives bytes. Raises TypeError."""
+    if not isinstance(value, str) or not value:
+        raise TypeError
+    return value
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else value if isinstance(value, str) else _told(value)
 
 
 def _readable(connection: Connection) -> Iterator[tuple[str, str]]:

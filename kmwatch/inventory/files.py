@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,7 +45,10 @@ def read_file(path: Path) -> Snapshot:
         InventoryError: the file as a whole cannot be read.
     """
     try:
-        if path.stat().st_size > _LARGEST:
+        found = path.stat()
+        if stat.S_ISCHR(found.st_mode):  # it may have no end
+            raise InventoryError("is a device; name a file")
+        if found.st_size > _LARGEST:
             raise InventoryError("is larger than 1 GiB; export live secrets only")
         content = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
     except OSError as error:

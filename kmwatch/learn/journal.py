@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -39,4 +40,7 @@ async def export(loaded: Loaded, out: Path, since: Micros | None) -> int:
 
 
 def _opened(out: Path) -> BinaryIO | nullcontext[BinaryIO]:
-    return nullcontext(sys.stdout.buffer) if str(out) == "-" else out.open("wb")
+    """An output. A new file is for its owner alone: it names every secret and who may read it, as the store does."""
+    if str(out) == "-":
+        return nullcontext(sys.stdout.buffer)
+    return os.fdopen(os.open(out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")

@@ -36,6 +36,14 @@ class _Part(NamedTuple):
     path: str
     partition: int | None = None
     whole: bool = True
+    others: frozenset[int | None] | None = None  # of one part: read what is in none of these, too
+
+    def has(self, line: bytes) -> bool:
+        """Whether the line is of this part. One that came since the look at the file is of the first part."""
+        if self.whole:
+            return True
+        partition = partition_of(line)
+        return partition == self.partition if self.others is None else partition not in self.others
 
     @property
     def stream(self) -> str:
@@ -69,7 +77,7 @@ class _Reader:
             line = self._next()
             if line is None:
                 break
-            if not self._part.whole and partition_of(line) != self._part.partition:
+            if not self._part.has(line):
                 continue
             out.append((self.line - 1, line))
             size += len(line)
@@ -174,7 +182,8 @@ class FileSource:
             stdin = part.path == STDIN
             reader = await asyncio.to_thread(_Reader, part, follow=self._follow and not stdin)
             self._readers[part.stream] = reader
-            await asyncio.to_thread(reader.skip, 0 if stdin else positions.get(part.stream, 0))
+            read = positions.get(part.stream, positions.get(_Part(part.path).stream, 0))  # in parts, or once as a whole
+            await asyncio.to_thread(reader.skip, 0 if stdin else read)
         return Begun()
 
     async def read(self, progress: Mapping[str, Micros | None]) -> Batch:
@@ -269,7 +278,8 @@ def _parts(paths: Sequence[str], *, follow: bool) -> list[_Part]:
     for path in paths:
         once = follow or path == STDIN or _is_stream(path)
         found = [] if once or not _names_partitions(path) else apart(_lines(path))
-        parts += [_Part(path, partition, whole=False) for partition in found] or [_Part(path)]
+        others = [frozenset(found[1:]), *[None] * len(found[1:])]
+        parts += [_Part(path, p, whole=False, others=o) for p, o in zip(found, others, strict=False)] or [_Part(path)]
     return parts
 
 

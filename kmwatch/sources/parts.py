@@ -18,8 +18,11 @@ _APART = 2 * SECOND  # less than that is one stream for all that follows
 
 
 def partition_of(line: bytes) -> int | None:
-    """The partition that a recorded Kafka record stood in, where its line begins with that."""
-    found = _PARTITION.search(line, 0, _HEAD)
+    """The partition that a recorded Kafka record stood in, where its line begins with that.
+
+    In a line that is no JSON object, a client may have written what looks like it: uWSGI quotes nothing.
+    """
+    found = _PARTITION.search(line, 0, _HEAD) if line[:2] == b'{"' else None
     return None if found is None else int(found[1])
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hmac
+import logging
 import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import orjson
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from msgspec import Struct, to_builtins
 from msgspec.structs import replace
 
@@ -74,6 +76,7 @@ class HttpServer:
 
     async def start(self, host: str, port: int) -> int:
         """Listen; returns the port (the chosen one, if 0 was asked for). Raises OSError."""
+        logging.getLogger("aiohttp.server").addFilter(_is_fault)
         app = web.Application()
         app.add_routes(
             [
@@ -133,3 +136,8 @@ def _refused() -> web.Response:
 def _json(body: object, status: int = 200) -> web.Response:
     data = orjson.dumps(body, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
     return web.Response(body=data, status=status, content_type="application/json")
+
+
+def _is_fault(record: logging.LogRecord) -> bool:
+    """Whether a line of aiohttp's log is about us: what is no HTTP is answered by 400, and not logged."""
+    return record.exc_info is None or not isinstance(record.exc_info[1], HttpProcessingError)

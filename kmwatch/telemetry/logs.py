@@ -7,6 +7,8 @@ import sys
 
 import structlog
 
+from kmwatch.wire.escape import visible
+
 
 def configure(level: str = "info", form: str = "json") -> None:
     """Send structlog and the standard library's loggers through one formatter.
@@ -27,9 +29,9 @@ def configure(level: str = "info", form: str = "json") -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    render: structlog.types.Processor = structlog.processors.JSONRenderer(ensure_ascii=True)
+    render: list[structlog.types.Processor] = [structlog.processors.JSONRenderer(ensure_ascii=True)]
     if form == "console":
-        render = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        render = [_readable, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -37,7 +39,7 @@ def configure(level: str = "info", form: str = "json") -> None:
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.format_exc_info,
-                render,
+                *render,
             ],
         )
     )
@@ -46,3 +48,11 @@ def configure(level: str = "info", form: str = "json") -> None:
     root.setLevel(level.upper())
     for noisy in ("aiokafka", "aiohttp.access", "asyncio"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))
+
+
+def _readable(_: object, __: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
+    """Texts as a terminal may have them: servers, drivers and clients choose some of them."""
+    for key, value in event.items():
+        if isinstance(value, str):
+            event[key] = visible(value, keep_newlines=key == "exception")
+    return event

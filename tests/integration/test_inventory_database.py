@@ -183,3 +183,28 @@ def test_what_is_no_url_of_a_database_is_refused_without_repeating_it(url: str) 
     with pytest.raises(InventoryError) as refused:
         Database(url).read()
     assert "secret-word" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE secrets SET id = NULL",
+        "UPDATE secrets SET id = x'ff00'",
+        "UPDATE secrets SET name = x'ff00'",
+        "UPDATE secrets SET created_at = 'garbage'",
+        "UPDATE secrets SET expiration = 5",
+        "UPDATE secrets SET deleted_at = '0000-00-00 00:00:00'",
+    ],
+)
+def test_a_row_that_is_none_of_a_key_manager_is_an_error_of_the_inventory(tmp_path: Path, change: str) -> None:
+    """SQLite knows no types, PostgreSQL without an encoding gives bytes, MySQL has a day zero."""
+    path = tmp_path / "copy.sqlite"
+    make_sqlite(tmp_path / "barbican.sqlite")
+    with closing(sqlite3.connect(path)) as copy:
+        copy.execute("ATTACH ? AS original", (str(tmp_path / "barbican.sqlite"),))
+        for statement in documented("SQLite")[1:]:
+            copy.execute(statement)
+        copy.execute(f"{change} WHERE rowid = 1")
+        copy.commit()
+    with pytest.raises(InventoryError, match=r"no text or no time.*export the inventory to a file"):
+        Database(f"sqlite:///{path}").read()

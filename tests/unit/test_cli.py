@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import stat
+from base64 import b64encode
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,39 @@ def test_check_warns_that_groups_without_ids_cannot_be_told_without_an_inventory
     path.write_text(json.dumps(settings))
     assert main(["check", "-c", str(path)]) == 0
     assert "so only ids can be told; configure inventory" in capsys.readouterr().err
+
+
+def test_events_hold_no_character_that_a_terminal_obeys(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    """`--events -` goes to a terminal: whoever sends a request chooses its agent."""
+    assert main(["replay", "-c", str(CONFIG), "--events", "-"]) == 0
+    out = capfdbinary.readouterr().out
+    assert rb"\u0080" in out, "the recording has one in it"
+    assert not [c for c in out.decode() if "\x7f" <= c <= "\x9f"]
+
+
+@pytest.mark.parametrize("form", ["value", "payload", "value_b64"])
+def test_a_journal_that_somebody_wrote_to_a_topic_is_rejected_by_a_replay_too(tmp_path: Path, form: str) -> None:
+    """Only a file may say whose a secret is; the daemon rejects such a record as well."""
+    forged = b'{"kmwatch_inventory":1,"number":1,"base":true}'
+    value = b64encode(forged).decode() if form == "value_b64" else forged.decode()
+    (tmp_path / "dump.jsonl").write_text(json.dumps({"topic": "t", "partition": 0, "offset": 1, form: value}) + "\n")
+    summary = tmp_path / "summary"
+    code = main(["replay", "-c", str(CONFIG), "--from", str(tmp_path / "dump.jsonl"), "--summary", str(summary)])
+    assert code == 0
+    records = json.loads(summary.read_text())["records"]
+    assert (records["joined"], records["rejected"]) == (0, {"unknown_form": 1})
+
+
+def test_a_journal_is_for_its_own_user_alone(tmp_path: Path) -> None:
+    """It names every secret, and who may read it."""
+    config, journal = configured(tmp_path), tmp_path / "journal.jsonl"
+    assert main(["run", "-c", str(config)]) == 0
+    before = os.umask(0)
+    try:
+        assert main(["inventory", "-c", str(config), "--journal", str(journal)]) == 0
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(journal.stat().st_mode) == 0o600
 
 
 def test_what_replay_writes_is_for_its_own_user_alone(tmp_path: Path) -> None:

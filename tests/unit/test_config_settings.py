@@ -370,3 +370,23 @@ def test_a_message_cannot_drive_a_terminal(tmp_path: Path) -> None:
     (found,) = Files(tmp_path, settings=SETTINGS + '"\\e[31m\\n": 1').problems()
     assert "\x1b" not in found
     assert "\n" not in found
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "where"),
+    [
+        ("callers: callers.yaml", 'callers: "a\\0b"', "callers"),
+        ("file: identities.json", 'file: "a\\0b"', "identities.file"),
+        ("file: inventory.jsonl", 'file: "a\\0b"', "inventory.file"),
+        ('paths: ["-"]', 'paths: ["a\\0b"]', "sources[0].file.paths[0]"),
+    ],
+)
+def test_a_path_with_a_nul_in_it_is_refused_at_its_line(tmp_path: Path, right: str, wrong: str, where: str) -> None:
+    assert right in SETTINGS
+    problems = Files(tmp_path, settings=SETTINGS.replace(right, wrong)).problems()
+    assert any(f": {where}: must be the path of a file" in problem for problem in problems)
+
+
+def test_an_inventory_without_an_end_is_not_read(tmp_path: Path) -> None:
+    problems = Files(tmp_path, settings=SETTINGS.replace("file: inventory.jsonl", "file: /dev/null")).problems()
+    assert "/dev/null:1: is a device; name a file" in problems

@@ -358,3 +358,35 @@ async def test_reading_apart_goes_on_where_each_partition_stood(tmp_path: Path) 
     path.write_bytes(b"".join(stood(n, n // 3, n % 3 * 60) for n in range(6)))
     got = await read_all(source(path), {f"file:{path}#0": 3, f"file:{path}#1": 5})
     assert [r.offset for r in got] == [5]
+
+
+async def test_what_a_client_writes_into_a_log_is_no_partition(tmp_path: Path) -> None:
+    """Else whoever can send requests has a log read as many times as he names partitions."""
+    path = tmp_path / "uwsgi.log"
+    head = "[pid: 7|app: 0|req: 1/1] 127.0.0.1 () {30 vars in 631 bytes} [Mon Nov 23 20:47:53 2026] "
+    tail = " => generated 27 bytes in 25 msecs (HTTP/1.1 200) 6 headers in 225 bytes (1 switches on core 0)\n"
+    urls = [f'/v1/secrets?"partition":{n},"ts":{9 if n % 2 else 99999},' for n in range(4)]
+    path.write_text("".join(f"{head}GET {url}{tail}" for url in urls))
+    assert await source(path).assigned() == [f"file:{path}"]
+
+
+async def test_a_partition_that_comes_after_the_look_at_the_file_is_read_too(tmp_path: Path) -> None:
+    path = tmp_path / "dump.jsonl"
+    path.write_bytes(b"".join(stood(n, n // 3, n % 3 * 60) for n in range(6)))
+    of = source(path)
+    await of.assigned()
+    with path.open("ab") as file:
+        file.write(stood(6, 2, 0) + b"not a record\n" + stood(8, 1, 200))
+    await of.seek({})
+    got, progress = [], dict[str, Micros | None]()
+    while not (batch := await of.read(progress)).ended:
+        got += batch.records
+    assert sorted(record.offset for record in got) == list(range(9))
+    await of.close()
+
+
+async def test_a_file_read_as_one_stream_is_read_on_apart_where_that_stood(tmp_path: Path) -> None:
+    """It has grown by another partition since, or an earlier release read it."""
+    path = tmp_path / "dump.jsonl"
+    path.write_bytes(b"".join(stood(n, n // 3, n % 3 * 60) for n in range(6)))
+    assert [record.offset for record in await read_all(source(path), {f"file:{path}": 3})] == [3, 4, 5]

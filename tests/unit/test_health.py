@@ -104,6 +104,33 @@ def test_where_nothing_listens_the_code_is_3(tmp_path: Path, capsys: pytest.Capt
     assert "no answer at 127.0.0.1" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("host", ["a..b", "a" * 64, "\u202e"])
+def test_an_address_that_names_no_host_is_no_answer(
+    tmp_path: Path, host: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "kmwatch.yaml").write_text(f"http: {{listen: '{host}:9464'}}\n")
+    assert main(["health", "-c", str(tmp_path / "kmwatch.yaml")]) == 3
+    said = capsys.readouterr().err
+    assert said.startswith("kmwatch: no answer at ")
+    assert "\u202e" not in said
+
+
+@pytest.mark.parametrize("body", ['{"problems": 5}', "[" * 60_000, '{"problems": "\x1b[31m"}', "[]"])
+async def test_an_answer_of_somebody_else_is_none_of_ours(
+    tmp_path: Path, body: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 503 No\r\n\r\n" + body.encode())
+        writer.close()
+
+    port = free_port()
+    async with await asyncio.start_server(answer, "127.0.0.1", port):
+        (tmp_path / "kmwatch.yaml").write_text(f"http: {{listen: 127.0.0.1:{port}}}\n")
+        assert await ask(tmp_path / "kmwatch.yaml", "--ready") == 3
+    assert capsys.readouterr().err == "kmwatch: /readyz answers 503\n"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -136,3 +136,34 @@ def test_what_cannot_work_is_an_error_of_the_configuration(tmp_path: Path, part:
     with pytest.raises(ConfigurationError, match=message) as caught:
         Files(tmp_path, settings=SETTINGS + part).load()
     assert "has a space in its middle" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GARBAGE\x1b[31m\r\n\r\n",
+        b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\n\r\n",
+        b"GET http://[::1 HTTP/1.1\r\nHost: [\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\r\n\r\n",
+    ],
+    ids=["garbage", "long", "url", "tls"],
+)
+async def test_what_is_no_http_is_answered_and_fills_no_log(sent: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    """Else whoever reaches the port writes as much into the log as he likes."""
+    server = HttpServer(Metrics(), _readiness, _status, Access())
+    port = await server.start("127.0.0.1", 0)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(sent)
+    assert (await reader.readline()).endswith(b"400 Bad Request\r\n")
+    writer.close()
+    await server.close()
+    assert not caplog.records
+
+
+async def test_a_fault_of_ours_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async def broken() -> State:
+        raise RuntimeError("ours")
+
+    async with answering(HttpServer(Metrics(), _readiness, broken, Access())) as get:
+        assert (await get("/status")).status == 500
+    assert [record.name for record in caplog.records] == ["aiohttp.server"]
