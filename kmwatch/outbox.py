@@ -16,8 +16,8 @@ from msgspec import structs
 from kmwatch import assembly, outlets
 from kmwatch.clock import Clock
 from kmwatch.config.load import Loaded
+from kmwatch.core.itself import about_itself
 from kmwatch.core.model import SECOND, Finding
-from kmwatch.core.own import own_words
 from kmwatch.ports import Owed, PartialError, Selection, SourceError, Store
 from kmwatch.wire.common import iso
 from kmwatch.wire.escape import visible
@@ -131,7 +131,7 @@ def marked(clock: Clock) -> Finding:
     """A finding that says of itself that it is none."""
     now = int(clock.now() * SECOND)
     uid = f"test-{socket.gethostname()}-{os.getpid()}-{now}"
-    said = own_words(
+    said = about_itself(
         uid=uid,
         line_uid=uid,
         rule="KMW-TEST",

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from msgspec import Struct, structs
 
+from kmwatch.core.itself import about_itself
 from kmwatch.core.model import Finding, Micros
-from kmwatch.core.own import own_words
 
 RULE = "KMW-000"
 TITLE = "heartbeat"
@@ -57,7 +57,7 @@ def heartbeat(report: Report, time: Micros, instance: str) -> Health:
         instance: who tells: ids of two instances never meet.
     """
     missing = f"; {'; '.join(report.problems)}" if report.problems else ""
-    said = own_words(
+    said = about_itself(
         uid=f"{TITLE}:{instance}",
         line_uid=f"{TITLE}:{instance}:{time}",
         rule=RULE,

@@ -367,19 +367,16 @@ class Engine:
 
     def _ready(self, told: Ready) -> None:
         """Judge what the join tells, and settle the account of its records."""
-        out, joined, streams = self._out, self._joined, told.streams
+        joined, streams = self._joined, told.streams
         joined[streams] = joined.get(streams, 0) + 1
         if told.early:
-            out.findings += self.detector.early(told.event)
+            self._out.findings += self.detector.early(told.event)
             return
         if self.stocked is not None and self.stocked.concerns(told):
             self.account.events_made += not told.again
             self._judge(self.stocked.parking.admit(told))
         else:
-            judged, findings = self.detector.observe(told.event, told.before, again=told.again)
-            out.judged.append(judged)
-            if findings:
-                out.findings += findings
+            self._observe(told)
             if not told.again:
                 self._events += 1
         if self._watched and Witness.BACKEND in self._witnesses:
@@ -387,12 +384,16 @@ class Engine:
 
     def _judge(self, ready: Iterable[Ready]) -> None:
         """Judge requests that wait for nothing any more."""
-        out = self._out
         for told in ready:
-            judged, findings = self.detector.observe(told.event, told.before, again=told.again)
-            out.judged.append(judged)
-            out.findings += findings
+            self._observe(told)
             self.account.events_evaluated += not told.again
+
+    def _observe(self, told: Ready) -> None:
+        """Show a request to the detector."""
+        judged, findings = self.detector.observe(told.event, told.before, again=told.again)
+        self._out.judged.append(judged)
+        if findings:
+            self._out.findings += findings
 
     def states(self) -> Iterable[Keyed[Any]]:
         """All memory that is kept by key, for commit and restore."""

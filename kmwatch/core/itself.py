@@ -5,7 +5,7 @@ from __future__ import annotations
 from kmwatch.core.model import Activity, Counts, Finding, Micros, Mode, Severity
 
 
-def own_words(  # noqa: PLR0913  (independent, by keyword)
+def about_itself(  # noqa: PLR0913  (independent, by keyword)
     *, uid: str, line_uid: str, rule: str, title: str, time: Micros, message: str, reason: str, subject: str
 ) -> Finding:
     """A line about nothing but kmwatch itself.
