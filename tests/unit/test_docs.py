@@ -409,6 +409,18 @@ def test_every_link_leads_somewhere(path: Path) -> None:
     assert broken == []
 
 
+def test_sizing_and_growth_use_the_figures_that_were_measured() -> None:
+    measured = (ROOT / "docs" / "measurements.md").read_text(encoding="utf-8")
+    pages = (ROOT / "docs" / "explanation" / "sizing.md", *(ROOT / "docs" / "adr").glob("0009-*.md"))
+    for page in pages:
+        rates = re.findall(
+            r"([0-9]+,[0-9]{3}) (?:records|requests)(?:/s| a\s+second)", page.read_text(encoding="utf-8")
+        )
+        told = {rate for rate in rates if rate != "1,000"}  # when to build, and no measurement
+        assert told, page
+        assert missing(told, set(re.findall(r"[0-9]+,[0-9]{3}", measured))) == []
+
+
 def test_decisions_are_numbered_from_one_without_a_gap_and_listed() -> None:
     folder = ROOT / "docs" / "adr"
     listed = [line for line in (folder / "README.md").read_text().splitlines() if re.match(r"\d", line)]
