@@ -6,14 +6,12 @@ bytes: what comes out is sorted, by (event_time, event_id) and by (time, metadat
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import BinaryIO, TextIO
+from typing import TextIO
 
 from msgspec import json
 
@@ -21,6 +19,7 @@ from kmwatch import assembly
 from kmwatch.config.load import Loaded
 from kmwatch.core.model import Finding
 from kmwatch.core.step import Engine, Output
+from kmwatch.output import STDOUT, output, require_stdout
 from kmwatch.pipeline import Bounds, Pipeline, Router
 from kmwatch.ports import Source
 from kmwatch.sources.file import FileSource
@@ -59,7 +58,7 @@ class _Spool:
 
     def write(self, to: Path) -> None:
         """Write all lines, sorted."""
-        with _open(to) as out:
+        with output(to) as out:
             for (body,) in self._db.execute("SELECT body FROM line ORDER BY at, id"):
                 out.write(body + b"\n")
 
@@ -182,7 +181,7 @@ async def replay(
             await store.close()
     found = _summary(pipeline.engine, source)
     if summary is not None:
-        with _open(summary) as out:
+        with output(summary) as out:
             out.write(json.format(json.encode(found), indent=1) + b"\n")
     return found
 
@@ -196,11 +195,10 @@ def _summary(engine: Engine, source: Source) -> Summary:
 
 def _check_outputs(paths: Sequence[Path]) -> None:
     """Refuse what cannot be written before hours are spent, and what would overwrite another output."""
-    files = [path.resolve() for path in paths if str(path) != "-"]
+    files = [path.resolve() for path in paths if str(path) != STDOUT]
     for path in paths:
-        if str(path) == "-":
-            if sys.stdout is None:  # closed by whoever started us
-                raise OSError("standard output is closed; name a file instead of -")
+        if str(path) == STDOUT:
+            require_stdout()
         elif files.count(path.resolve()) > 1:
             raise OSError(f"{path} is named for two outputs; give each its own file")
         else:
@@ -211,10 +209,3 @@ def _check_outputs(paths: Sequence[Path]) -> None:
                     path.unlink()
             except OSError as error:
                 raise OSError(f"cannot write {path}: {error.strerror or error}") from error
-
-
-def _open(path: Path) -> AbstractContextManager[BinaryIO]:
-    """An output. A new file is for its owner alone: it holds who reads what, as the store does."""
-    if str(path) == "-":
-        return nullcontext(sys.stdout.buffer)
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")

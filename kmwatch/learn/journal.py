@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from contextlib import nullcontext
 from pathlib import Path
-from typing import BinaryIO
 
 from kmwatch import assembly
 from kmwatch.config.load import Loaded
 from kmwatch.core.model import Micros
+from kmwatch.output import output
 
 
 async def export(loaded: Loaded, out: Path, since: Micros | None) -> int:
@@ -30,17 +27,10 @@ async def export(loaded: Loaded, out: Path, since: Micros | None) -> int:
     """
     history, lines = assembly.history(loaded.settings), 0
     try:
-        with _opened(out) as file:
+        with output(out) as file:
             async for page in history.journal(0 if since is None else since):
                 file.writelines(line + b"\n" for line in page)
                 lines += len(page)
     finally:
         await history.close()
     return lines
-
-
-def _opened(out: Path) -> BinaryIO | nullcontext[BinaryIO]:
-    """An output. A new file is for its owner alone: it names every secret and who may read it, as the store does."""
-    if str(out) == "-":
-        return nullcontext(sys.stdout.buffer)
-    return os.fdopen(os.open(out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
